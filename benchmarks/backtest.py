@@ -58,8 +58,8 @@ def write_material(folder: Path, texts: int) -> None:
     }
     pa.parquet.write_table(pa.table(news), folder / "news.parquet")
     (folder / "encoder").mkdir()
-    known = {"knowledge_end": "2010-12-31", "evidence": "invented"}
-    base = {"id": "bench/tiny", "path": str(tiny_encoder(folder / "encoder")), **known}
+    dated = {"knowledge_end": "2010-12-31", "evidence": "invented"}
+    base = {"id": "bench/tiny", "path": str(tiny_encoder(folder / "encoder")), **dated}
     corpus = {"name": tiny_corpus(), "splitter": {"by": "stratified"}}
     ahf.train(name="bench/tone", base=base, corpus=corpus, training={"epochs": 1, "max_length": 32})
     documents = {"name": "news", "path": str(folder / "news.parquet"), "text": "headline", "published": "published"}

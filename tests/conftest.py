@@ -141,7 +141,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path, without_evi
 
 @pytest.fixture
 def dated_tone(trained: Run, home: Path, encoder: Path, tmp_path: Path) -> Any:
-    """The test's registry with acme/tone 1 to 3, known until the ends of 2015, 2017 and 2019; the base until 2014.
+    """Return the registry with acme/tone 1 to 3, known until the ends of 2015, 2017 and 2019; the base until 2014.
 
     Each answers otherwise than the others. `set_alias(alias, version, at)` sets an alias as if at that instant.
     """

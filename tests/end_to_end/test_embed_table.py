@@ -382,7 +382,7 @@ def test_the_command_says_what_was_done(
 
 @pytest.fixture
 def run_ahf(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """The command in this process: exit status, standard output, standard error."""
+    """Run the command in this process; return exit status, standard output and standard error."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()

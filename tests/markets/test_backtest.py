@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from adapterhub_fin import cli
-from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead
+from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead, NotFound
 from adapterhub_fin_markets.backtest.admission import examine, find_sources
 from adapterhub_fin_markets.backtest.ledger import run_ledger
 from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
@@ -224,7 +224,7 @@ def test_an_adapter_that_knows_its_text_s_day_is_refused(dated_tone: Any) -> Non
 
 
 def test_the_next_bar_s_feature_is_refused(dated_tone: Any) -> None:
-    """A row of features is known at the close of its last bar: the next one's can't be in this decision."""
+    """Refuse a row of features that is known at the next close."""
     closes = np.array(["2020-03-02T21:00", "2020-03-03T21:00"], "M8[us]")
     features = {"this": closes[0], "next": closes[1]}
     version = ((dated_tone.resolve("acme/tone@3").digest,),)
@@ -355,7 +355,7 @@ def test_the_same_bar_fills_only_by_name(material: Path) -> None:
         ({"signals": {"adapter": None}}, BadRecipe, "give an adapter, or the path"),
         ({"signals": {"path": "x.parquet"}}, BadCorpus, "x.parquet"),
         ({"signals": {"adapter": "acme/tone", "calendar": "XNYS"}}, BadRecipe, "leave out calendar"),
-        ({"signals": {"adapter": "acme/none"}}, Exception, "acme/none"),
+        ({"signals": {"adapter": "acme/none"}}, NotFound, "acme/none"),
         ({"test": {"from": "2020-02-01", "until": "2020-01-01"}}, BadRecipe, "must be after"),
         ({"rules": {"capital": 0}}, BadRecipe, "capital"),
         ({"prices": {"path": "nowhere.csv"}}, BadPrices, "nowhere.csv"),
@@ -406,10 +406,17 @@ def test_the_command_prints_what_was_refused_and_what_is_marked(
 
 
 def test_a_position_that_never_changes_has_no_placebo(material: Path) -> None:
-    """The bars before its first fill are no timing: shifting them would tell only which days it missed."""
+    """Shift no bar from before its first fill: it would tell only which days were missed."""
     signals = backtest(recipe(material)).signals
     rows = len(signals)
     always = replace(signals, signal=np.ones(rows, np.int8), actionable=np.ones(rows, bool))
     read = BacktestRecipe.read(recipe(material))
     result = run_admitted(read, read.prices.read(), always, find_sources(always, {}))
     assert result.judgement.placebo is None and "never change" in result.judgement.reasons["placebo"]
+
+
+def test_texts_that_no_decision_reads_are_noted(material: Path) -> None:
+    write_texts(material / "news.csv", lambda day: f"{day}T{'09' if day.day % 2 else '13'}:30:00Z")
+    noted = [mark.sentence for mark in backtest(recipe(material, {"window": "12h"})).marks]
+    assert "42 texts of the span were read by no decision: see signals.window" in noted
+    assert not any("read by no decision" in mark.sentence for mark in backtest(recipe(material)).marks)

@@ -76,7 +76,7 @@ EIGHT_DAYS = np.array(
 
 
 def test_purgedcv_counts_overfitting_below_the_median_and_ours_at_it_too() -> None:
-    """Where no logit is 0 the two are equal."""
+    """Agree where no logit is 0."""
     ours, theirs = probability_of_overfitting(EIGHT_DAYS, 4), purgedcv.probability_of_backtest_overfitting
     assert ours.probability == 1 and np.mean(ours.logits < 0) == pytest.approx(theirs(EIGHT_DAYS.T, n_splits=4).pbo)
     noise = np.random.default_rng(7).normal(0, 0.01, (64, 5))

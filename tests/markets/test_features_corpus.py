@@ -331,7 +331,7 @@ def test_prices_without_opens_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_rows_for_signals_don_t_tell_which_tickers_go_on(tmp_path: Path) -> None:
-    """A delisting takes the targets of the decisions before it, and so their rows; with `rows: all` they stay."""
+    """Keep rows before a delisting with `rows: all`: they have no target."""
     path = write_prices(tmp_path)
     answered, everything = (load(path, every="bar", rows=rows).table for rows in ("answered", "all"))
     assert len(everything) > len(answered) and None in everything["target"] and None not in answered["target"]

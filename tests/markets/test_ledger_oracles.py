@@ -77,7 +77,7 @@ def test_without_costs_it_is_bt(seed: int, short: bool) -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("commission", [0.0, 10.0])
 def test_it_is_what_weights_and_returns_make(seed: int, commission: float) -> None:
-    """The equity before each open, from weights, how they drift and what changing them costs: no share is counted."""
+    """Compute the equity before each open of weights, how they drift and what changing them costs."""
     bars, slippage = 300, commission / 2
     prices, weight = panel(seed, bars, 20), random_weights(seed, bars, 20, short=True)
     rules = Rules(

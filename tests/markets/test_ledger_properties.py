@@ -215,7 +215,7 @@ def test_the_future_changes_no_past(seed: int, bars: int, tickers: int, pauses: 
 def test_a_fill_knows_no_close_that_its_decision_did_not(
     seed: int, bars: int, tickers: int, pauses: bool, rules: Rules, fill: Any, data: Any
 ) -> None:
-    """The close of the bar that fills becomes another, and that before it where the fill is at that very instant."""
+    """Change the close of the bar that fills, and that before it where the fill is at that very instant."""
     changed = {"fill": fill, "size_at": "decision", "positions": "long-short", "max_volume_share": None}
     rules = rules.model_copy(update=changed)
     row = data.draw(st.integers(0, bars - 1))

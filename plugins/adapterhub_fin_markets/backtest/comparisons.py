@@ -119,15 +119,15 @@ def hold_orders(prices: Prices, rules: Rules, first: int, exposure: float) -> Or
     A ticker that lists later is bought at its first fill after a close of it was known; until then its share is cash.
     """
     fillable = fill_prices(prices, rules.fill)
-    known = last_closes(prices, rules.fill)
+    closed = last_closes(prices, rules.fill)
     priced = ~np.isnan(last_levels(prices.close, fillable, events_of(prices).splits))
-    sized = priced[np.maximum(known, 0)] & (known >= 0)[:, None] & ~np.isnan(fillable)
+    sized = priced[np.maximum(closed, 0)] & (closed >= 0)[:, None] & ~np.isnan(fillable)
     sized[:first] = False
     weight = np.full(fillable.shape, np.nan)
     columns = np.flatnonzero(sized.any(axis=0))
     if exposure:
         weight[sized.argmax(axis=0)[columns], columns] = exposure / len(prices.tickers)
-    return Orders(weight, np.broadcast_to(known[:, None], weight.shape).copy(), rules.fill)
+    return Orders(weight, np.broadcast_to(closed[:, None], weight.shape).copy(), rules.fill)
 
 
 def late_orders(prices: Prices, orders: Orders) -> Orders:

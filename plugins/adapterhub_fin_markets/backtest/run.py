@@ -158,7 +158,8 @@ def _of_members(signals: Signals, prices: Prices) -> Signals:
 def _unread(signals: Signals, texts: DatedTexts) -> int:
     """Return how many texts between the first decision and the last one no decision reads."""
     inside = usable(signals.at[0], texts.available_at) & usable(texts.available_at, signals.at[-1])
-    read = set(Lists.of(signals.texts).names)
+    lists = Lists.of(signals.texts)
+    read = {lists.names[code] for code in np.unique(lists.codes).tolist()}
     return sum(texts.digests[row] not in read for row in np.flatnonzero(inside).tolist())
 
 
@@ -167,7 +168,7 @@ def _check_in_common(signals: Signals, prices: Prices) -> None:
     if not set(signals.tickers) & set(prices.tickers):
         about, of = (", ".join(names[:5]) for names in (signals.tickers, prices.tickers))
         raise BadPrices(f"the signals are about {about}, and the prices of {of}: name both by the same tickers")
-    if not any(np.diff(Lists.of(signals.texts).offsets)):
+    if not len(Lists.of(signals.texts).codes):
         raise BadRecipe("no decision reads a text: give texts of the prices' time, or a longer signals.window")
 
 

@@ -70,8 +70,8 @@ def join_tables(
             f"no prediction of {read.file} has a target: the first is decided at {read.at.min()}Z and the last at "
             f"{read.at.max()}Z; give targets of that time, or join the next one (--next)"
         )
-    beside = _beside(read, meta, factors, options)
-    rows = there & _complete(read, beside, there, options)
+    extra = _beside(read, meta, factors, options)
+    rows = there & _complete(read, extra, there, options)
     present = _present(eras, rows)
     independent = None
     if targets.ends_at is not None:
@@ -89,30 +89,30 @@ def join_tables(
         "eras": len(present.names),
         "eras_without_target": sorted(set(eras.names) - set(present.names)),
         "independent_eras": independent,
-        "neutralised_against": [name for name in beside if name != META],
+        "neutralised_against": [name for name in extra if name != META],
         **_signal_facts(table),
         **targets.facts,
     }
-    taken = {name: column[rows] for name, column in beside.items()}
+    taken = {name: column[rows] for name, column in extra.items()}
     meta_model = taken.pop(META, None)
     value = targets.value[rows]
     return JoinedRows(read.select(rows), present, value, meta_model, tuple(taken.values()), independent, facts)
 
 
 def _complete(
-    read: Predictions, beside: Mapping[str, np.ndarray], there: np.ndarray, options: ScoreOptions
+    read: Predictions, extra: Mapping[str, np.ndarray], there: np.ndarray, options: ScoreOptions
 ) -> np.ndarray:
     """Mark the rows that lack no factor and no meta model, (rows,).
 
     Raises BadCorpus where one of those with a target, `there`, lacks some and `leave_out` is not given, or all do.
     """
     full = np.ones(len(there), bool)
-    for column in beside.values():
+    for column in extra.values():
         full &= np.isfinite(column)
     lacking = there & ~full
     if lacking.any() and not (options.leave_out and (there & full).any()):
         row = int(np.flatnonzero(lacking)[0])
-        what = next(name for name, column in beside.items() if not np.isfinite(column[row]))
+        what = next(name for name, column in extra.items() if not np.isfinite(column[row]))
         raise BadCorpus(
             f"{read.file}, row {row + 1}: {read.tickers[read.ticker[row]]} has no {what} at {read.at[row]}Z, and "
             f"{int(lacking.sum()):,} of {int(there.sum()):,} rows lack one: give them, or leave these out (--leave-out)"
@@ -131,12 +131,12 @@ def _targets(
 
 def _beside(read: Predictions, meta: Any, factors: Any, options: ScoreOptions) -> dict[str, np.ndarray]:
     """Return the meta model's predictions, and the factors by name, (rows,) each."""
-    beside: dict[str, np.ndarray] = {}
+    extra: dict[str, np.ndarray] = {}
     if factors is not None:
-        beside |= read_factors(load_columns(factors, {}, options.timezone, options.date_format), read)
+        extra |= read_factors(load_columns(factors, {}, options.timezone, options.date_format), read)
     if meta is not None:
-        beside[META] = read_meta(load_columns(meta, {}, options.timezone, options.date_format), read)
-    return beside
+        extra[META] = read_meta(load_columns(meta, {}, options.timezone, options.date_format), read)
+    return extra
 
 
 def _present(eras: Eras, rows: np.ndarray) -> Eras:

@@ -46,15 +46,15 @@ def columns_of(labels: Sequence[str], directions: Mapping[str, str], reference: 
     """
     if unknown := sorted(set(directions) - set(labels)):
         raise BadRecipe(f"{reference} has no label {unknown[0]!r}: it has {', '.join(labels)}; correct directions")
-    named = [directions.get(label) or KNOWN.get(label.casefold()) for label in labels]
-    if None in named:
-        label = labels[named.index(None)]
+    senses = [directions.get(label) or KNOWN.get(label.casefold()) for label in labels]
+    if None in senses:
+        label = labels[senses.index(None)]
         raise BadRecipe(
             f"{reference} has the label {label!r}, which says no direction: give directions, such as {{{label}: buy}}"
         )
-    if not {"sell", "buy"} & set(named):
+    if not {"sell", "buy"} & set(senses):
         raise BadRecipe(f"{reference} has labels that say neither SELL nor BUY: correct directions")
-    return np.array([COLUMNS[str(name)] for name in named])
+    return np.array([COLUMNS[str(name)] for name in senses])
 
 
 def by_direction(scores: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -135,7 +135,7 @@ def _column(label: Any, options: SignalOptions) -> int:
     """Return the column of a label's direction; of a number its sign's. Raises BadCorpus."""
     if isinstance(label, int | float) and not isinstance(label, bool):
         return 1 + int(np.sign(label)) if abs(label) > options.bound else COLUMNS["hold"]
-    named = options.directions.get(str(label)) or KNOWN.get(str(label).casefold())
-    if named is None:
+    sense = options.directions.get(str(label)) or KNOWN.get(str(label).casefold())
+    if sense is None:
         raise BadCorpus(f"the label {label!r} says no direction: give directions, such as {{{label}: buy}}")
-    return COLUMNS[named]
+    return COLUMNS[sense]

@@ -62,7 +62,7 @@ class Journal:
         journal = cls(path)
         if not path.exists():
             return journal
-        data, pending, whole = path.read_bytes(), list[bytes](), 0
+        data, pending, complete = path.read_bytes(), list[bytes](), 0
         for line in data.splitlines(keepends=True):
             if not line.endswith(b"\n"):
                 break
@@ -78,11 +78,11 @@ class Journal:
                 raise Corrupted(
                     f"{path} isn't what was received ({error}): restore it from a copy, or watch into another file"
                 ) from error
-            whole += sum(map(len, pending)) + len(line)
+            complete += sum(map(len, pending)) + len(line)
             pending = []
-        if whole < len(data):
+        if complete < len(data):
             with path.open("r+b") as file:
-                file.truncate(whole)
+                file.truncate(complete)
                 os.fsync(file.fileno())
         return journal
 
@@ -110,8 +110,8 @@ class Journal:
             return None
         rows = [{"text": each.text, "available_at": each.available_at, "group": each.group} for each in chosen]
         table = pa.Table.from_pylist(rows, _SCHEMA)
-        named = {each.group for each in self.texts.values()}
-        return dated_texts(Rows(Dataset(table)), (), "received", source, {*universe, *named})
+        tickers = {each.group for each in self.texts.values()}
+        return dated_texts(Rows(Dataset(table)), (), "received", source, {*universe, *tickers})
 
     @property
     def first(self) -> datetime | None:

@@ -43,8 +43,8 @@ class Opinions:
         """
         ends = [answered.digests[digest].knows_until(include_base) for digest in self.adapters.names]
         learned = self.adapters.latest(np.array([end.replace(tzinfo=None) for end in ends], "datetime64[us]"))
-        known: np.ndarray = np.where(np.isnat(self.text_at), self.at - TICK, np.fmax(self.text_at, learned))
-        return known
+        known_at: np.ndarray = np.where(np.isnat(self.text_at), self.at - TICK, np.fmax(self.text_at, learned))
+        return known_at
 
 
 def read_windows(
