@@ -65,6 +65,24 @@ from adapterhub_fin.engine.planning.plan import (
 from adapterhub_fin.engine.planning.plan import (
     plan as plan,
 )
+from adapterhub_fin.engine.pool.answers import (
+    PoolAnswer as PoolAnswer,
+)
+from adapterhub_fin.engine.pool.answers import (
+    PoolStats as PoolStats,
+)
+from adapterhub_fin.engine.pool.answers import (
+    PoolVectors as PoolVectors,
+)
+from adapterhub_fin.engine.pool.answers import (
+    ResidentVersion as ResidentVersion,
+)
+from adapterhub_fin.engine.pool.pool import (
+    Pool as Pool,
+)
+from adapterhub_fin.engine.pool.pool import (
+    pool as pool,
+)
 from adapterhub_fin.engine.probing.probe import (
     probe as probe,
 )

@@ -13,7 +13,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.inference.generating import _batch, _writing
+from adapterhub_fin.engine.inference.generating import _batch, writing
 from adapterhub_fin.plugin.chat_templates import NAMED
 from adapterhub_fin.plugin.examples import IGNORED
 from adapterhub_fin.recipe.decoding import Decoding
@@ -107,7 +107,7 @@ def test_answers_are_asked_for_as_training_showed_them(given: str, decoder: Path
     assert "Yes." in learnt and "A tenth." in learnt
     assert not any(word in learnt for word in ("analyst", "profit", "much", "user", "INST", "Instruction"))
     loaded = ahf.load(run.reference, base=decoder)
-    reader, _ = _writing(loaded)
+    reader, _ = writing(loaded)
     [asked] = _batch(loaded, reader, [talk[:4]], Decoding())["input_ids"].tolist()
     last = max(
         index

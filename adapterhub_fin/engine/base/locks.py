@@ -119,6 +119,17 @@ def computing(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def computing_together() -> Iterator[None]:
+    """Compute with a model that nothing switches, beside other threads that do so; no model is built meanwhile.
+
+    Raises Refused in a process that was forked while another thread was loading or tokenizing.
+    """
+    _check_process()
+    with _gate.shared():
+        yield
+
+
+@contextmanager
 def building() -> Iterator[None]:
     """Stop all other threads from computing, building and drawing while this one loads or changes a model.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,11 +12,12 @@ from transformers import LogitsProcessor
 from adapterhub_fin.errors import NotFinite
 
 
-def check_finite(answers: Tensor, whose: str, what: str) -> None:
-    """Raise NotFinite naming the first row, (rows, values), that holds NaN or infinity."""
+def check_finite(answers: Tensor, whose: str, what: str, numbers: Sequence[int] | None = None) -> None:
+    """Raise NotFinite naming the first row, (rows, values), that holds NaN or infinity, by its number in `numbers`."""
     wrong = (~torch.isfinite(answers)).flatten(1).any(1).nonzero()
     if len(wrong):
-        raise _not_finite(whose, f"{what} {int(wrong[0])}")
+        first = int(wrong[0])
+        raise _not_finite(whose, f"{what} {first if numbers is None else numbers[first]}")
 
 
 def _not_finite(whose: str, what: str) -> NotFinite:

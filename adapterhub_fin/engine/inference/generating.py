@@ -52,13 +52,13 @@ def generate(
     adapter: Writer, prompts: Sequence[Prompt], batch_size: int, decoding: Decoding, shown: bool = False
 ) -> list[str]:
     """Write on from each prompt, in the order given."""
-    tokenizer, end = _writing(adapter)
+    tokenizer, end = writing(adapter)
     written: list[str] = []
     shown = shown and len(prompts) > batch_size
-    with _seeded(decoding), adapter.answering(), progress("writing", len(prompts), shown=shown) as advance:
+    with seeded(decoding), adapter.answering(), progress("writing", len(prompts), shown=shown) as advance:
         for start in range(0, len(prompts), batch_size):
             batch = _batch(adapter, tokenizer, prompts[start : start + batch_size], decoding)
-            tokens = _generate(adapter, tokenizer, batch, decoding, end)
+            tokens = written_tokens(adapter, tokenizer, batch, decoding, end)
             # Trained vectors before the text are not among the tokens; the prompt is, padding included.
             written += [end.cut(row, tokenizer) for row in tokens[:, batch["input_ids"].shape[1] :].tolist()]
             advance(len(batch["input_ids"]))
@@ -74,7 +74,7 @@ def stream(adapter: Writer, prompt: Prompt, decoding: Decoding) -> Iterator[str]
     """
     if is_mine():  # the thread would wait for this one, and this one for the thread
         raise Refused("a stream computes in a thread of its own, and this one holds a model: leave answering() first")
-    tokenizer, end = _writing(adapter)
+    tokenizer, end = writing(adapter)
     _check_no_beams(adapter)
     batch = _batch(adapter, tokenizer, [prompt], decoding)
     streamer: Any = PieceStreamer(tokenizer, end)
@@ -82,10 +82,10 @@ def stream(adapter: Writer, prompt: Prompt, decoding: Decoding) -> Iterator[str]
 
     def work() -> None:
         try:
-            with _seeded(decoding), adapter.answering():
+            with seeded(decoding), adapter.answering():
                 begun.set()
                 if not left.is_set():
-                    _generate(adapter, tokenizer, batch, decoding, end, [_Left(left)], streamer=streamer)
+                    written_tokens(adapter, tokenizer, batch, decoding, end, [_Left(left)], streamer=streamer)
         except BaseException as error:  # told to the reader, who waits for the next piece
             failed.append(error)
             streamer.end()
@@ -118,7 +118,7 @@ def _pieces(streamer: Any) -> Iterator[str]:
 
 
 @contextmanager
-def _seeded(decoding: Decoding) -> Iterator[None]:
+def seeded(decoding: Decoding) -> Iterator[None]:
     """Draw from the seed alone, and leave torch's generator as it was; a greedy answer draws nothing."""
     if not decoding.temperature:
         yield
@@ -162,8 +162,11 @@ def _check_no_beams(adapter: Writer) -> None:
         raise BadRecipe(f"the base's generation config asks for {beams} beams, which write out of order: use generate")
 
 
-def _writing(adapter: Writer) -> tuple[PreTrainedTokenizerBase, Ending]:
-    """Return the tokenizer that pads before the prompt, so that each row is written on at its end, and what ends it."""
+def writing(adapter: Writer) -> tuple[PreTrainedTokenizerBase, Ending]:
+    """Return the tokenizer that pads before the prompt, so that each row is written on at its end, and what ends it.
+
+    Raises BadRecipe for an adapter that does not write text.
+    """
     if not isinstance(adapter.head, CausalHead):
         raise BadRecipe(f"{adapter.reference} does not write text: its head is not causal-lm; use predict")
     tokenizer = copy.copy(adapter.tokenizer)
@@ -173,18 +176,18 @@ def _writing(adapter: Writer) -> tuple[PreTrainedTokenizerBase, Ending]:
 
 def prompt_sizes(adapter: Writer, prompts: Sequence[Prompt]) -> list[int]:
     """Return how many positions of the base each prompt takes, with what a method puts before it."""
-    tokenizer, _ = _writing(adapter)
-    return [len(_encoded(adapter, tokenizer, [each])[0]) + adapter.method.num_virtual_tokens for each in prompts]
+    tokenizer, _ = writing(adapter)
+    return [len(encoded_prompts(adapter, tokenizer, [each])[0]) + adapter.method.num_virtual_tokens for each in prompts]
 
 
 def _config(adapter: Writer) -> Any:
     return adapter.model.config
 
 
-def _encoded(adapter: Writer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> list[list[int]]:
+def encoded_prompts(adapter: Writer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Return the tokens of each prompt, a conversation's in the head's own form."""
     head = adapter.head
-    assert isinstance(head, CausalHead), "`_writing` has refused any other"
+    assert isinstance(head, CausalHead), "`writing` has refused any other"
     texts = [prompt if isinstance(prompt, str) else head.prompt(prompt, tokenizer) for prompt in prompts]
     plain = tokenizer.chat_template is None or all(isinstance(prompt, str) for prompt in prompts)
     with tokenizing():
@@ -194,7 +197,13 @@ def _encoded(adapter: Writer, tokenizer: PreTrainedTokenizerBase, prompts: Seque
 def _batch(
     adapter: Writer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], decoding: Decoding
 ) -> dict[str, torch.Tensor]:
-    encoded = _encoded(adapter, tokenizer, prompts)
+    return padded(adapter, tokenizer, encoded_prompts(adapter, tokenizer, prompts), decoding)
+
+
+def padded(
+    adapter: Writer, tokenizer: PreTrainedTokenizerBase, encoded: Sequence[Sequence[int]], decoding: Decoding
+) -> dict[str, torch.Tensor]:
+    """Return prompts as a batch, (prompts, tokens), padded before them; WrongBase where they and the text don't fit."""
     check_tokens(encoded, "prompt")
     limit = position_limit(_config(adapter))
     longest = max(map(len, encoded)) + adapter.method.num_virtual_tokens + decoding.max_new_tokens
@@ -204,7 +213,7 @@ def _batch(
             "positions: shorten the prompt or max_new_tokens"
         )
     device = next(adapter.model.parameters()).device
-    batch = tokenizer.pad({"input_ids": encoded}, return_tensors="pt").to(device)
+    batch = tokenizer.pad({"input_ids": [list(ids) for ids in encoded]}, return_tensors="pt").to(device)
     return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
 
@@ -213,7 +222,7 @@ def _without_end(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int
     return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
 
 
-def _generate(
+def written_tokens(
     adapter: Writer,
     tokenizer: PreTrainedTokenizerBase,
     batch: Mapping[str, torch.Tensor],
@@ -222,6 +231,7 @@ def _generate(
     criteria: Sequence[StoppingCriteria] = (),
     **how: Any,
 ) -> torch.Tensor:
+    """Return the tokens of prompts and what was written after them, (prompts, tokens)."""
     model: Any = adapter.model
     marks = [WritesMark(end, tokenizer, batch["input_ids"].shape[1])] if end.marks else []
     tokens: torch.Tensor = model.generate(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,16 @@ class StoredChanges(ABC):
         self.dtypes: tuple[torch.dtype, ...] = ()  # of the factors
         self._full_tensors: dict[str, str] = {}  # the same parameters' names in the file
         self._magnitudes: dict[str, str] = {}  # names in the file of DoRA's magnitudes, by the parameter's name
+        self._opened: Any = None  # the file, inside `reading`
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep the file open for this block, in which one thread reads many tensors."""
+        with safe_open(self.folder / WEIGHTS, "pt") as self._opened:
+            try:
+                yield
+            finally:
+                self._opened = None
 
     @abstractmethod
     def change(self, name: str) -> LowRank:
@@ -93,6 +104,8 @@ class StoredChanges(ABC):
         return chosen or not isinstance(self.config.get("target_modules"), list)
 
     def _tensor(self, name: str) -> Tensor:
+        if self._opened is not None:
+            return self._finite(self._opened.get_tensor(name), name)
         with safe_open(self.folder / WEIGHTS, "pt") as file:  # mapped: only this tensor's pages are read
             return self._finite(file.get_tensor(name), name)
 

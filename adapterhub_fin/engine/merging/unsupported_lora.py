@@ -40,6 +40,11 @@ def check_plain(config: Mapping[str, Any], called: str, *, base_at_hand: bool = 
         raise BadMerge(f"{called} can't be merged: it sets {key}, and {reason}; {mend}")
 
 
+def why_not_plain(config: Mapping[str, Any]) -> str | None:
+    """Return why a PEFT configuration is not of low-rank matrices that are added to weights; None where it may be."""
+    return next((f"it sets {key}, and {reason}" for key, reason in _reasons(config)), None)
+
+
 def _reasons(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, reason in OTHERWISE.items():
         if config.get(key):

@@ -58,8 +58,9 @@ def stored_embeddings(model: nn.Module, folder: Path) -> StoredEmbeddings:
     saved = head_modules(config, {bare_name(name, config): shape for name, shape in shapes.items()})
     trained = frozenset(_trained_rows(config))
     overwrites, modules, rows = {}, set(), max((row + 1 for row in trained), default=0)
+    embedding_names = embedding_modules(model)
     for name, shape in shapes.items():
-        for module, _ in _embeddings(model):
+        for module in embedding_names:
             inside = bare_name(name, config).removeprefix(f"{module}.")
             if inside in ("weight", "bias", "base_layer.weight", "base_layer.bias"):
                 modules.add(module)

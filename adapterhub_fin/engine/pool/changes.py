@@ -1,0 +1,83 @@
+"""Add what an adapter changes to a layer's output, for the rows that are the adapter's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+
+class Change(Protocol):
+    """Define what an adapter adds to one layer."""
+
+    @property
+    def bytes(self) -> int: ...
+
+    def add(self, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
+        """Add to `output` (rows, ..., out), in place, what belongs to `inputs` (rows, ...)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearChange:
+    """Hold a low-rank change of a linear layer: `down` (in, r), `up` (r, out) with the scale in it, `bias` (out,)."""
+
+    down: Tensor
+    up: Tensor
+    bias: Tensor | None = None
+
+    @property
+    def bytes(self) -> int:
+        return size_of(self.down, self.up, self.bias)
+
+    def add(self, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
+        """Add (inputs @ down) @ up + bias to `output` (rows, ..., out), in place; in the factors' own dtype."""
+        small = inputs.reshape(-1, self.down.shape[0]).to(self.down.dtype) @ self.down
+        if output.dtype == self.up.dtype and output.is_contiguous():
+            output.view(-1, self.up.shape[1]).addmm_(small, self.up)
+        else:
+            output += (small @ self.up).view(output.shape).to(output.dtype)
+        if self.bias is not None:
+            output += self.bias.to(output.dtype)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingChange:
+    """Hold a low-rank change of an embedding: `table` (tokens, r) and `up` (r, size) with the scale in it."""
+
+    table: Tensor
+    up: Tensor
+
+    @property
+    def bytes(self) -> int:
+        return size_of(self.table, self.up)
+
+    def add(self, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
+        """Add the rows of `table` @ up for the token ids `inputs` to `output` (rows, tokens, size), in place."""
+        added = embedding(inputs, self.table) @ self.up
+        scale = getattr(layer, "embed_scale", None)  # as PEFT: some bases multiply an embedding's output
+        if scale is not None:
+            added = added * torch.as_tensor(scale).to(added)
+        output += added.to(output.dtype)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModuleChange:
+    """Hold a module that the adapter brings whole, whose output replaces that of the base's own."""
+
+    module: nn.Module
+
+    @property
+    def bytes(self) -> int:
+        return size_of(*self.module.parameters())
+
+    def add(self, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
+        """Replace `output` (rows, ..., out), in place, by what the module makes of `inputs` (rows, ..., in)."""
+        output.copy_(self.module(inputs))
+
+
+def size_of(*tensors: Tensor | None) -> int:
+    """Return the bytes of tensors of any shape."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)

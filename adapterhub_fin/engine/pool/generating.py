@@ -1,0 +1,151 @@
+"""Write after prompts that belong to several adapters, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from adapterhub_fin.engine.base.locks import computing_together
+from adapterhub_fin.engine.inference.generating import (
+    Prompt,
+    encoded_prompts,
+    generate,
+    padded,
+    writing,
+    written_tokens,
+)
+from adapterhub_fin.engine.inference.stopping import Ending
+from adapterhub_fin.engine.pool.resident import Resident
+from adapterhub_fin.engine.pool.routing import Route, Segment, routed
+from adapterhub_fin.errors import BadRecipe
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import MethodImplementation
+    from adapterhub_fin.recipe.decoding import Decoding
+
+
+@dataclass(frozen=True, eq=False)
+class PoolWriter:
+    """Write with one resident, or with several whose texts end alike: the route says which prompts are whose."""
+
+    resident: Resident
+
+    @property
+    def reference(self) -> str:
+        return self.resident.reference
+
+    @property
+    def model(self) -> nn.Module:
+        trunk = self.resident.trunk
+        assert trunk is not None, "residents apart write by themselves"
+        if not trunk.writes:
+            raise BadRecipe(f"{self.reference} does not write text: its head is not causal-lm; use predict")
+        return trunk.model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.resident.tokenizer
+
+    @property
+    def method(self) -> MethodImplementation:
+        return self.resident.method
+
+    @property
+    def head(self) -> HeadImplementation | None:
+        return self.resident.head
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Compute with this resident alone, beside other threads."""
+        route = Route(self.resident.trunk, 1, 0, [Segment(0, 1, self.resident.changes)])
+        with computing_together(), torch.inference_mode(), routed(route):
+            yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Hold one prompt, encoded, with what writes after it."""
+
+    number: int
+    writer: PoolWriter
+    ids: Sequence[int]
+    end: Ending
+
+
+def written(
+    prompts: Sequence[tuple[int, Resident, Prompt]],
+    batch_size: int,
+    decoding: Decoding,
+    advance: Callable[[int], Any],
+) -> dict[int, str]:
+    """Return what is written after each prompt, by its number.
+
+    What is drawn depends on its batch, so that prompts are mixed in greedy decoding alone.
+    """
+    if decoding.temperature:
+        return _each_alone(prompts, batch_size, decoding, advance)
+    asked: list[_Asked] = []
+    for _, group in groupby(prompts, key=lambda each: each[1].version.digest):
+        asked += _encoded(list(group))
+    texts: dict[int, str] = {}
+    for _, alike in groupby(sorted(asked, key=_form), key=_form):
+        ordered = sorted(alike, key=lambda each: (len(each.ids), each.number))
+        for start in range(0, len(ordered), batch_size):
+            batch = sorted(ordered[start : start + batch_size], key=lambda each: each.writer.resident.version.digest)
+            texts |= _batch_written(batch, decoding)
+            advance(len(batch))
+    return texts
+
+
+def _each_alone(
+    prompts: Sequence[tuple[int, Resident, Prompt]],
+    batch_size: int,
+    decoding: Decoding,
+    advance: Callable[[int], Any],
+) -> dict[int, str]:
+    """Write each adapter's prompts by themselves, so that the seed gives what it gives without a pool."""
+    texts: dict[int, str] = {}
+    for _, group in groupby(prompts, key=lambda each: each[1].version.digest):
+        own = list(group)
+        made = generate(PoolWriter(own[0][1]), [prompt for _, _, prompt in own], batch_size, decoding)
+        texts |= zip((number for number, _, _ in own), made, strict=True)
+        advance(len(own))
+    return texts
+
+
+def _encoded(prompts: Sequence[tuple[int, Resident, Prompt]]) -> list[_Asked]:
+    """Return the prompts of one adapter, encoded."""
+    writer = PoolWriter(prompts[0][1])
+    tokenizer, end = writing(writer)
+    encoded = encoded_prompts(writer, tokenizer, [prompt for _, _, prompt in prompts])
+    return [_Asked(number, writer, ids, end) for (number, _, _), ids in zip(prompts, encoded, strict=True)]
+
+
+def _form(asked: _Asked) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
+    """Return what the prompts of one batch must share: the trunk, and what ends a text."""
+    return id(asked.writer.resident.trunk), tuple(sorted(asked.end.tokens)), asked.end.marks
+
+
+def _batch_written(asked: Sequence[_Asked], decoding: Decoding) -> dict[int, str]:
+    first = asked[0].writer
+    tokenizer, end = writing(first)
+    batch = padded(first, tokenizer, [each.ids for each in asked], decoding)
+    segments, start = [], 0
+    for _, own in groupby(asked, key=lambda each: each.writer.resident.version.digest):
+        part = list(own)
+        segments.append(Segment(start, start + len(part), part[0].writer.resident.changes))
+        start += len(part)
+    width = batch["input_ids"].shape[1]
+    with computing_together(), torch.inference_mode(), routed(Route(first.resident.trunk, start, width, segments)):
+        tokens = written_tokens(first, tokenizer, batch, decoding, end)
+    rows = tokens[:, width:].tolist()
+    return {each.number: end.cut(row, tokenizer) for each, row in zip(asked, rows, strict=True)}

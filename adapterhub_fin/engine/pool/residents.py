@@ -1,0 +1,153 @@
+"""Keep the versions in memory that were used last, up to a number of bytes."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Condition, get_ident
+from typing import TYPE_CHECKING
+
+from adapterhub_fin.engine.pool.resident import Resident
+from adapterhub_fin.errors import Refused
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry import Version
+
+
+@dataclass
+class Counts:
+    """Count what a pool did: answers from memory, loads and evictions."""
+
+    hits: int = 0
+    loads: int = 0
+    evictions: int = 0
+    loads_by: Counter[str] = field(default_factory=Counter)
+
+
+class Residents:
+    """Load each version once for all threads, and evict the least recently used that nothing computes with."""
+
+    def __init__(self, limit: int, load: Callable[[Version], Resident]) -> None:
+        self.limit, self.counts, self._load = limit, Counts(), load
+        self._changed = Condition()
+        self._loaded: OrderedDict[str, Resident] = OrderedDict()  # by digest, the least recently used first
+        self._users: Counter[str] = Counter()
+        self._pins: Counter[str] = Counter()
+        self._loading: dict[str, int] = {}  # by digest: the thread that loads it
+
+    @contextmanager
+    def hold(self, versions: Sequence[Version]) -> Iterator[list[Resident]]:
+        """Yield the first versions that fit in memory together, one at least; they stay until the block ends.
+
+        Waits for other threads where their versions take the room. Raises Refused for a version that can't fit at all,
+        and what loading raises.
+        """
+        held: list[Resident] = []
+        try:
+            for version in versions:
+                resident = self._take(version, may_wait=not held)
+                if resident is None:
+                    break
+                held.append(resident)
+            yield held
+        finally:
+            with self._changed:
+                for resident in held:
+                    self._users[resident.version.digest] -= 1
+                self._shrink(0)
+                self._changed.notify_all()
+
+    def _take(self, version: Version, *, may_wait: bool) -> Resident | None:
+        """Return a version in memory, counted as in use; None where there is no room and this thread mustn't wait."""
+        digest = version.digest
+        with self._changed:
+            while True:
+                if digest in self._loaded:
+                    self._loaded.move_to_end(digest)
+                    self._users[digest] += 1
+                    self.counts.hits += 1
+                    return self._loaded[digest]
+                if digest not in self._loading:
+                    break
+                if not may_wait:
+                    return None  # who waits while it holds others could wait for ever
+                self._changed.wait()
+            self._loading[digest] = get_ident()
+        resident = None
+        try:
+            resident = self._load(version)
+        finally:
+            with self._changed:
+                if resident is None:
+                    del self._loading[digest]
+                    self._changed.notify_all()
+        return self._admit(resident, may_wait)
+
+    def _admit(self, resident: Resident, may_wait: bool) -> Resident | None:
+        """Put a loaded version beside the others once there is room; None where this thread mustn't wait for it."""
+        digest = resident.version.digest
+        with self._changed:
+            try:
+                self._check_size(resident)
+                while not self._shrink(resident.bytes):
+                    if not may_wait:
+                        return None
+                    self._changed.wait()
+                self._loaded[digest] = resident
+                self._users[digest] += 1
+                self.counts.loads += 1
+                self.counts.loads_by[resident.reference] += 1
+                return resident
+            finally:
+                del self._loading[digest]
+                self._changed.notify_all()
+
+    def _check_size(self, resident: Resident) -> None:
+        pinned = sum(each.bytes for digest, each in self._loaded.items() if self._pins[digest])
+        if resident.bytes + pinned > self.limit:
+            beside = f" beside {pinned:,} of pinned ones" if pinned else ""
+            raise Refused(
+                f"{resident.reference} takes {resident.bytes:,} bytes{beside}, and the pool may hold {self.limit:,}: "
+                "make the pool larger (bytes=...)"
+            )
+
+    def _shrink(self, needed: int) -> bool:
+        """Free so many bytes by evicting the least recently used; return whether they are free."""
+        used = sum(resident.bytes for resident in self._loaded.values())
+        for digest, resident in list(self._loaded.items()):
+            if used + needed <= self.limit:
+                return True
+            if not self._users[digest] and not self._pins[digest]:
+                del self._loaded[digest]
+                used -= resident.bytes
+                self.counts.evictions += 1
+        return used + needed <= self.limit
+
+    def pin(self, version: Version) -> None:
+        """Load a version and keep it until `unpin`. Raises Refused where it doesn't fit."""
+        with self.hold([version]), self._changed:
+            self._pins[version.digest] += 1
+
+    def unpin(self, version: Version) -> None:
+        """Let a version be evicted again. Raises Refused for one that isn't pinned."""
+        with self._changed:
+            if not self._pins[version.digest]:
+                raise Refused(f"{version.reference} isn't pinned")
+            self._pins[version.digest] -= 1
+
+    def evict(self, version: Version) -> None:
+        """Remove a version from memory now; nothing happens where it isn't there. Raises Refused while it is in use."""
+        with self._changed:
+            if self._users[version.digest] or self._pins[version.digest]:
+                raise Refused(f"{version.reference} is in use or pinned: unpin it, or wait for its answers")
+            if self._loaded.pop(version.digest, None) is not None:
+                self.counts.evictions += 1
+
+    def listed(self) -> list[tuple[Resident, int, bool]]:
+        """Return each version in memory, the last used first, with how many calls use it and whether it is pinned."""
+        with self._changed:
+            return [(each, self._users[digest], bool(self._pins[digest])) for digest, each in self._loaded.items()][
+                ::-1
+            ]
