@@ -44,6 +44,9 @@ from adapterhub_fin.engine.inference.load import (
 from adapterhub_fin.engine.inference.vector_rows import (
     EmbeddedTable as EmbeddedTable,
 )
+from adapterhub_fin.engine.inference.yanked_versions import (
+    YankedVersion as YankedVersion,
+)
 from adapterhub_fin.engine.merging.merge import (
     Merge as Merge,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import signal
@@ -143,7 +144,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path, without_evi
 def dated_tone(trained: Run, home: Path, encoder: Path, tmp_path: Path) -> Any:
     """Return the registry with acme/tone 1 to 3, known until the ends of 2015, 2017 and 2019; the base until 2014.
 
-    Each answers otherwise than the others. `set_alias(alias, version, at)` sets an alias as if at that instant.
+    Each answers otherwise than the others. `set_alias(alias, version, at)` sets an alias as if at that instant, as
+    `yank(version, at, reason)` yanks and `date_record(version, at)` adds a version.
     """
     import torch
     from safetensors.torch import load_file, save_file
@@ -159,6 +161,15 @@ def dated_tone(trained: Run, home: Path, encoder: Path, tmp_path: Path) -> Any:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(local, "now", lambda: at)
                 super().set_alias("acme/tone", alias, number)
+
+        def yank(self, number: int, at: str, reason: str) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(local, "now", lambda: at)
+                super().add_event(f"acme/tone@{number}", "yank", {"reason": reason})
+
+        def date_record(self, number: int, at: str) -> None:
+            path = self.resolve(f"acme/tone@{number}").folder / "record.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), "added_at": at}))
 
     registry = DatedTone(home)
     for number, year in enumerate((2015, 2017, 2019), 1):

@@ -51,6 +51,11 @@ def _model() -> type[BaseModel]:
 @click.option("--text", "text_columns", multiple=True, metavar="COLUMN", help="The column of the text, or several.")
 @click.option("--timezone", metavar="ZONE", help="Zone of times without one; a date ends there.")
 @click.option("--date-format", metavar="FORMAT", help="How dates are written, such as %d.%m.%Y or unix_ms.")
+@click.option(
+    "--yanked",
+    type=click.Choice(("as_then", "before_yank", "left_out")),
+    help="Of a table: what versions count for that were yanked since; by default as_then.",
+)
 @click.option("--skip-refused", is_flag=True, help="Leave out, and count, rows that no version may answer.")
 @click.option("--align", metavar="first|REFERENCE", help="Rotate the vectors of every version onto those of one.")
 @click.option("--align-on", metavar="DATE|TABLE", help="Fit rotations on rows from before DATE, or on another table.")
@@ -77,6 +82,7 @@ def command(
     text_columns: tuple[str, ...],
     timezone: str | None,
     date_format: str | None,
+    yanked: str | None,
     skip_refused: bool,
     align: str | None,
     align_on: str | None,
@@ -112,10 +118,12 @@ def command(
             )
         dated = {"time": time, "text": text_columns or None, "timezone": timezone, "date_format": date_format}
         aligned = {"align": align, "align_on": align_on, "skip_refused": skip_refused, "include_base": include_base}
+        aligned |= {} if yanked is None else {"yanked": yanked}
         loading = {"base": base, "download": download, "batch_size": batch_size, "reading": reading_options(overrides)}
         _embed_table(reference, table, out, as_json, **dated, **aligned, **loading, **options)
         return
-    if as_of_row or time or text_columns or timezone or date_format or skip_refused or align or align_on or overrides:
+    of_table = (as_of_row, time, text_columns, timezone, date_format, yanked, skip_refused, align, align_on, overrides)
+    if any(of_table):
         raise click.UsageError("--as-of-row and its options are for --table FILE.")
     if as_json and out is not None:
         raise click.UsageError("--json prints lines and --out writes a file: choose one")
@@ -151,6 +159,8 @@ def _embed_table(reference: str, table: Path, out: Path, as_json: bool, **option
         return
     for facts in done.versions.values():
         click.echo(f"{facts['reference']}, known until {facts['knowledge_end']}: {facts['rows']:,} rows", err=True)
+    for version in done.yanked:
+        click.echo(f"note: {version.sentence()}", err=True)
     if done.alignment is not None:
         click.echo(f"aligned on {done.alignment.onto} by {done.alignment.rows:,} rows", err=True)
     left_out = f", {done.refused:,} refused and left out" if done.refused else ""

@@ -26,6 +26,7 @@ from adapterhub_fin_registry.trust.client_config import HOME, Configuration, Reg
 if TYPE_CHECKING:
     from adapterhub_fin_registry.model.version import AnyReference, Version
     from adapterhub_fin_registry.search.page import Page
+    from adapterhub_fin_registry.storage.standing import Yanked
 
 CHOSEN: Final = "AHF_REGISTRY"
 _log = logging.getLogger(__name__)
@@ -237,14 +238,19 @@ class RegistryChain:
         return self.locate(reference, as_of=as_of, include_base=include_base, lock=lock).version
 
     def as_of_many(
-        self, reference: AnyReference, instants: Sequence[AsOf], *, include_base: bool = True
+        self,
+        reference: AnyReference,
+        instants: Sequence[AsOf],
+        *,
+        include_base: bool = True,
+        yanked: Yanked = "left_out",
     ) -> list[Version | None]:
         """Return for each instant the version that a reference means then; see `Registry.as_of_many`.
 
         Raises what `Registry.as_of_many` raises.
         """
         registry = self.answering(parsed_reference(reference))
-        return registry.as_of_many(reference, instants, include_base=include_base)
+        return registry.as_of_many(reference, instants, include_base=include_base, yanked=yanked)
 
     def path(
         self,

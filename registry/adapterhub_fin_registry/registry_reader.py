@@ -31,6 +31,7 @@ from adapterhub_fin_registry.storage.marks import mark_of
 from adapterhub_fin_registry.storage.name_folder import NameFolder
 from adapterhub_fin_registry.storage.names import listable, troubles
 from adapterhub_fin_registry.storage.passed import stored, written
+from adapterhub_fin_registry.storage.standing import DatedChoice, Yanked, check_yanked
 from adapterhub_fin_registry.storage.training_hashes import TrainingHashes, read_hashes
 from adapterhub_fin_registry.trust import admission
 from adapterhub_fin_registry.trust.signatures import Signature, read_signatures
@@ -203,20 +204,41 @@ class RegistryReader:
         return _logged(parsed, version)
 
     def as_of_many(
-        self, reference: AnyReference, instants: Sequence[AsOf], *, include_base: bool = True
+        self,
+        reference: AnyReference,
+        instants: Sequence[AsOf],
+        *,
+        include_base: bool = True,
+        yanked: Yanked = "left_out",
     ) -> list[Version | None]:
         """Return for each instant the version that `resolve` with that as_of gives, or None where it knew too much.
 
-        The versions are read once, however many instants there are. Raises NotFound if there is no such version, and
-        BadReference or BadInstant for an invalid argument.
+        `yanked` says what a version counts for that was yanked since: for nothing, as for `resolve`; `as_then`: from
+        when it was added here until it was yanked; `before_yank`: for every instant before it was yanked. The versions
+        are read once, however many instants there are. Raises NotFound if there is no such version, and BadReference or
+        BadInstant for an invalid argument.
 
         Example:
             >>> registry.as_of_many("acme/tone", ["2020-01-01", "2022-01-01"])
             [None, Version(acme/tone@3)]
         """
+        return [*self.choose_each(reference, instants, include_base=include_base, yanked=yanked).versions]
+
+    def choose_each(
+        self,
+        reference: AnyReference,
+        instants: Sequence[AsOf],
+        *,
+        include_base: bool = True,
+        yanked: Yanked = "left_out",
+    ) -> DatedChoice:
+        """Return what `as_of_many` does, with the yanked versions that would have answered, by index.
+
+        Raises what `as_of_many` raises.
+        """
         parsed, moments = parsed_reference(reference), [as_of_instant(instant) for instant in instants]
         check_include_base(include_base)
-        return self._find_each(parsed, moments, include_base)
+        return self._find_each(parsed, moments, include_base, check_yanked(yanked))
 
     def path(
         self,
@@ -365,14 +387,18 @@ class RegistryReader:
         return version
 
     def _find_each(
-        self, reference: Reference | DigestReference | HubReference, moments: Sequence[datetime], include_base: bool
-    ) -> list[Version | None]:
+        self,
+        reference: Reference | DigestReference | HubReference,
+        moments: Sequence[datetime],
+        include_base: bool,
+        yanked: Yanked,
+    ) -> DatedChoice:
         """Return the version that a parsed reference means before each instant, None where it knew too much."""
         if isinstance(reference, Reference) and reference.is_bare:
             name_folder = NameFolder(self.root, reference.full_name)
-            return resolution.newest_as_of_each(name_folder, self.names, moments, include_base)
+            return resolution.newest_as_of_each(name_folder, self.names, moments, include_base, yanked)
         version = self.find(reference, None, include_base)
-        return [version if version.knows_until(include_base) < moment else None for moment in moments]
+        return DatedChoice([version if version.knows_until(include_base) < moment else None for moment in moments])
 
     def _find_locked(self, exact: str, digest: str, before: datetime | None, include_base: bool) -> Version:
         """Return the version that a lock file records for a reference."""

@@ -135,3 +135,51 @@ def test_a_version_that_shares_no_base_has_one_of_its_own(dated_tone: Any, monke
     monkeypatch.setattr(dated_versions, "load", refuse)
     for adapter, _ in ahf.load_versions(ahf.versions_as_of("acme/tone", DATES)):
         assert torch.equal(adapter.logits(TEXTS), alone[adapter.version.number])
+
+
+def test_a_version_that_was_yanked_later_answers_for_when_it_stood(dated_tone: Any) -> None:
+    dated_tone.date_record(3, "2020-02-01T00:00:00Z")
+    dated_tone.yank(3, "2020-06-01T00:00:00Z", "trained on the wrong rows")
+    dates = ["2020-01-15", "2020-02-01", "2020-02-02", "2020-05-31", "2020-06-01", "2021-01-01"]
+    then = ahf.versions_as_of("acme/tone", dates)
+    assert numbers(then) == [2, 2, 3, 3, 2, 2]
+    assert numbers(ahf.versions_as_of("acme/tone", dates, yanked="before_yank")) == [3, 3, 3, 3, 2, 2]
+    left_out = ahf.versions_as_of("acme/tone", dates, yanked="left_out")
+    assert numbers(left_out) == [2] * 6
+    noted = "acme/tone@3 was yanked at 2020-06-01T00:00:00Z (trained on the wrong rows): "
+    [version] = then.yanked()
+    assert (version.answered, version.after, version.left_out) == (2, 0, 2)
+    assert version.sentence() == (
+        f"{noted}it answered 2 rows and it is left out of 2 rows from before, which it would have answered"
+    )
+    [version] = left_out.yanked()
+    assert version.sentence("texts") == f"{noted}it is left out of 4 texts from before, which it would have answered"
+    assert [each.after for each in ahf.versions_as_of("acme/tone@3", dates).yanked()] == [2], "by its number it answers"
+    assert not ahf.versions_as_of("acme/tone@2", dates).yanked() and not then.yanked([0, 4, 5])[0].answered
+    with pytest.raises(BadInstant, match="yanked is 'none'"):
+        ahf.versions_as_of("acme/tone", dates, yanked="none")  # type: ignore[arg-type]
+
+
+def test_a_name_whose_only_version_was_yanked_says_so(dated_tone: Any) -> None:
+    for number in (1, 2):
+        dated_tone.delete(f"acme/tone@{number}")
+    dated_tone.yank(3, "2020-06-01T00:00:00Z", "leaks")
+    versions = ahf.versions_as_of("acme/tone", ["2019-06-01", "2020-01-15"])
+    assert versions.reasons == {
+        0: "no version of acme/tone had ended its knowledge by then",
+        1: "acme/tone@3, which had ended its knowledge by then, was yanked at 2020-06-01T00:00:00Z (leaks)",
+    }
+    with pytest.raises(NotFound, match="every version of acme/tone is yanked"):
+        ahf.load("acme/tone")
+
+
+def test_an_alias_that_named_a_version_yanked_later(dated_tone: Any) -> None:
+    dated_tone.set_alias("champion", 3, "2020-02-01T00:00:00Z")
+    dated_tone.yank(3, "2020-06-01T00:00:00Z", "leaks")
+    dates = ["2020-01-15", "2020-03-01", "2020-07-01"]
+    versions = ahf.versions_as_of("acme/tone@champion", dates)
+    assert numbers(versions) == [None, 3, 3], "an alias finds a yanked version, as it did then"
+    assert [(each.answered, each.after, each.left_out) for each in versions.yanked()] == [(2, 1, 0)]
+    left_out = ahf.versions_as_of("acme/tone@champion", dates, yanked="left_out")
+    assert numbers(left_out) == [None] * 3 and "was yanked at 2020-06-01T00:00:00Z (leaks)" in left_out.reasons[1]
+    assert [(each.answered, each.after, each.left_out) for each in left_out.yanked()] == [(0, 0, 1)]

@@ -380,6 +380,24 @@ def test_the_command_says_what_was_done(
         assert run_ahf("embed", "acme/tone", *wrong)[0] == 2
 
 
+def test_a_version_that_was_yanked_later_embeds_the_rows_from_before(
+    dated_tone: Any, news: Path, tmp_path: Path, run_ahf: Callable[..., tuple[int, str, str]]
+) -> None:
+    out = tmp_path / "features.parquet"
+    before = [row["reference"] for row in embedded(news, out)[1].to_pylist()]
+    dated_tone.date_record(1, "2015-12-31T12:00:00Z")
+    dated_tone.yank(1, "2018-01-01T00:00:00Z", "leaks")
+    made, table = embedded(news, out)
+    count = before.count("acme/tone@1")
+    assert table["reference"].to_pylist() == before and made.yanked[0].answered == count == 2
+    table = ["--table", str(news), "--text", "title", "--time", "published", "--as-of-row", "--out", str(out)]
+    sentence = "note: acme/tone@1 was yanked at 2018-01-01T00:00:00Z (leaks): it answered 2 rows"
+    assert sentence in run_ahf("embed", "acme/tone", *table)[2]
+    _, output, _ = run_ahf("embed", "acme/tone", *table, "--yanked", "left_out", "--skip-refused", "--json")
+    assert [(each["answered"], each["left_out"]) for each in json.loads(output)["yanked"]] == [(0, count)]
+    assert run_ahf("embed", "acme/tone", "--yanked", "left_out", "Up.")[0] == 2
+
+
 @pytest.fixture
 def run_ahf(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run the command in this process; return exit status, standard output and standard error."""

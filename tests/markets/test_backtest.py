@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -22,59 +21,11 @@ from adapterhub_fin_markets.backtest.ledger import run_ledger
 from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.backtest.run import backtest, run_admitted
 from adapterhub_fin_markets.prices.errors import BadPrices
-from adapterhub_fin_markets.signals.table import Signals, write_signals
-
-DAYS = [date(2020, 1, 1) + timedelta(days=day) for day in range(60)]
-SAID = ("profit rose.", "profit fell.", "meets in May.")
+from adapterhub_fin_markets.signals.table import Signals
 
 
-@pytest.fixture
-def material(dated_tone: Any, tmp_path: Path) -> Path:
-    """Return a folder with prices of two tickers from 2020 on and a text of each on most days."""
-    rng = np.random.default_rng(0)
-    steps = rng.normal(0, 0.02, (len(DAYS), 2))
-    closes = 100 * np.cumprod(1 + steps, 0)
-    with (tmp_path / "prices.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["date", "ticker", "open", "high", "low", "close", "volume"])
-        for row, day in enumerate(DAYS):
-            for column, ticker in enumerate(("AAA", "BBB")):
-                opened = closes[row - 1, column] if row else 100.0
-                close = closes[row, column]
-                table.writerow([day, ticker, opened, max(opened, close), min(opened, close), close, 1000])
-    write_texts(tmp_path / "news.csv", lambda day: f"{day}T09:30:00Z")
-    return tmp_path
-
-
-def write_texts(path: Path, dated: Callable[[date], str]) -> None:
-    with path.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["published", "ticker", "headline"])
-        for number, day in enumerate(DAYS[10:50]):
-            for column, ticker in enumerate(("AAA", "BBB")):
-                table.writerow([dated(day), ticker, f"Firm {number + column}: {SAID[(number * (column + 1)) % 3]}"])
-
-
-def recipe(folder: Path, signals: Mapping[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
-    texts = {"name": "news", "path": str(folder / "news.csv"), "text": "headline", "group": "ticker"}
-    return {
-        "name": "pair",
-        "signals": {"adapter": "acme/tone", "texts": {**texts, "published": "published"}, **(signals or {})},
-        "prices": {"path": str(folder / "prices.csv"), "calendar": "24/7"},
-        "rules": {"positions": "long-short", "size": "equal", "hold": "flat"},
-        **parts,
-    }
-
-
-def table_recipe(folder: Path, signals: Signals, **parts: Any) -> dict[str, Any]:
-    write_signals(signals, folder / "signals.parquet")
-    changed = recipe(folder, **parts)
-    changed["signals"] = {"path": str(folder / "signals.parquet"), "texts": changed["signals"]["texts"]}
-    return changed
-
-
-def test_a_strict_run_is_the_ledger_of_its_orders(material: Path) -> None:
-    result = backtest(recipe(material))
+def test_a_strict_run_is_the_ledger_of_its_orders(pair: Any) -> None:
+    result = backtest(pair.recipe())
     assert result.strict and not result.refusals
     sentences = [mark.sentence for mark in result.marks]
     assert sentences[-1] == "the universe was chosen in hindsight" and not any(mark.red for mark in result.marks)
@@ -89,31 +40,31 @@ def test_a_strict_run_is_the_ledger_of_its_orders(material: Path) -> None:
     assert [item.what for item in result.known_by][2:] == ["adapter acme/tone@3", "prices, the last close"]
 
 
-def test_a_table_of_signals_gives_what_its_making_gave(material: Path) -> None:
-    made = backtest(recipe(material))
-    again = backtest(table_recipe(material, made.signals))
+def test_a_table_of_signals_gives_what_its_making_gave(pair: Any) -> None:
+    made = backtest(pair.recipe())
+    again = backtest(pair.table_recipe(made.signals))
     assert again.ledger.equity.tolist() == made.ledger.equity.tolist()
     assert again.signals.digest == made.signals.digest
 
 
 @pytest.mark.parametrize(("cut", "size"), [(18, "equal"), (27, "inverse_volatility"), (35, "confidence")])
-def test_no_later_bar_or_text_changes_what_came_before(material: Path, cut: int, size: str) -> None:
+def test_no_later_bar_or_text_changes_what_came_before(pair: Any, cut: int, size: str) -> None:
     rules = {"positions": "long-short", "size": size, "hold": "flat", "volatility_bars": 5}
     parts = {"rules": rules, "test": {"regimes": {"window": "5d", "bull": 0.02, "bear": -0.02}}}
-    before = backtest(recipe(material, **parts))
-    rng, last = random.Random(cut), str(DAYS[cut])
+    before = backtest(pair.recipe(**parts))
+    rng, last = random.Random(cut), str(pair.days[cut])
     for name in ("prices.csv", "news.csv"):
-        with (material / name).open() as file:
+        with (pair.folder / name).open() as file:
             header, *rows = csv.reader(file)
         for row in rows:
             if row[0][:10] > last and name == "prices.csv":
                 row[2:6] = [str(float(price) * factor) for factor in [rng.uniform(0.5, 2)] for price in row[2:6]]
             elif row[0][:10] > last:
-                row[2] = f"Other: {rng.choice(SAID)}"
-        with (material / name).open("w", newline="") as file:
+                row[2] = f"Other: {rng.choice(pair.phrases)}"
+        with (pair.folder / name).open("w", newline="") as file:
             csv.writer(file).writerows([header, *rows])
-    after = backtest(recipe(material, **parts))
-    limit = np.datetime64(DAYS[cut] + timedelta(days=1), "us")  # the close of the last bar that stayed
+    after = backtest(pair.recipe(**parts))
+    limit = np.datetime64(pair.days[cut] + timedelta(days=1), "us")  # the close of the last bar that stayed
     early = before.ledger.at <= limit
     assert early.sum() > 5 and before.ledger.equity[early].tolist() == after.ledger.equity[early].tolist()
     assert before.ledger.shares[early].tolist() == after.ledger.shares[early].tolist()
@@ -125,16 +76,16 @@ def test_no_later_bar_or_text_changes_what_came_before(material: Path, cut: int,
     assert known[0] is not None and known[0][early[1:]].tolist() == known[1][early[1:]].tolist()
 
 
-def test_the_span_bounds_decisions(material: Path) -> None:
-    whole = backtest(recipe(material))
-    part = backtest(recipe(material, test={"from": "2020-01-20", "until": "2020-02-01"}))
+def test_the_span_bounds_decisions(pair: Any) -> None:
+    whole = backtest(pair.recipe())
+    part = backtest(pair.recipe(test={"from": "2020-01-20", "until": "2020-02-01"}))
     assert part.signals.at[0] == np.datetime64("2020-01-20T00:00:00.000001")
     assert part.signals.at[-1] == np.datetime64("2020-01-31T00:00:00.000001")
     inside = (whole.signals.at >= part.signals.at[0]) & (whole.signals.at <= part.signals.at[-1])
     assert whole.signals.score[inside].tolist() == part.signals.score.tolist()
     assert part.prices.closes_at[-1] < np.datetime64("2020-02-03")
     with pytest.raises(BadRecipe, match="no signal lies in the span"):
-        backtest(table_recipe(material, whole.signals, test={"from": "2021-01-01"}))
+        backtest(pair.table_recipe(whole.signals, test={"from": "2021-01-01"}))
 
 
 def refused(document: Mapping[str, Any], *names: str) -> str:
@@ -147,41 +98,39 @@ def refused(document: Mapping[str, Any], *names: str) -> str:
     return str(error.value)
 
 
-def test_a_forged_column_is_refused(material: Path) -> None:
-    signals = backtest(recipe(material)).signals
+def test_a_forged_column_is_refused(pair: Any) -> None:
+    signals = backtest(pair.recipe()).signals
     forged = replace(signals, known_at=signals.known_at - np.timedelta64(9 * 3600, "s"))
-    said = refused(table_recipe(material, forged), "forged")
+    said = refused(pair.table_recipe(forged), "forged")
     assert "row 21" in said and "the table dates the signal earlier" in said
 
 
-def test_news_of_a_day_before_its_end_is_refused(material: Path) -> None:
-    early = backtest(recipe(material)).signals
-    write_texts(material / "news.csv", str)  # a day alone: known at its end, and the table said half past nine
-    document = table_recipe(material, early)
+def test_news_of_a_day_before_its_end_is_refused(pair: Any) -> None:
+    early = backtest(pair.recipe()).signals
+    pair.write_texts(str)  # a day alone: known at its end, and the table said half past nine
+    document = pair.table_recipe(early)
     document["signals"]["texts"]["timezone"] = "UTC"
     assert "not in the corpus" in refused(document, "unknown-text")
 
 
-def test_a_text_at_the_decision_is_refused(material: Path) -> None:
-    signals = backtest(recipe(material)).signals
+def test_a_text_at_the_decision_is_refused(pair: Any) -> None:
+    signals = backtest(pair.recipe()).signals
     late = np.roll(np.arange(len(signals)), -2)  # each decision has the next one's texts
     texts = tuple(signals.texts[row] for row in late)
     planted = replace(signals, texts=texts, text_at=signals.text_at)
-    assert "could be read only at the decision or later" in refused(
-        table_recipe(material, planted), "text", "sourceless"
-    )
+    assert "could be read only at the decision or later" in refused(pair.table_recipe(planted), "text", "sourceless")
 
 
-def test_an_adapter_trained_in_the_span_is_refused(material: Path, dated_tone: Any) -> None:
+def test_an_adapter_trained_in_the_span_is_refused(pair: Any, dated_tone: Any) -> None:
     for name in ("news.csv", "prices.csv"):  # a year earlier, which version 3 learnt from
-        rows = (material / name).read_text().replace("2020-02-29", "2020-03-01").replace("2020-", "2019-")
-        (material / name).write_text(rows)
+        rows = (pair.folder / name).read_text().replace("2020-02-29", "2020-03-01").replace("2020-", "2019-")
+        (pair.folder / name).write_text(rows)
     with pytest.raises(LookAhead, match="none of 80 texts may be answered"):
-        backtest(recipe(material, {"adapter": "acme/tone@3"}))
-    strict = backtest(recipe(material))
+        backtest(pair.recipe({"adapter": "acme/tone@3"}))
+    strict = backtest(pair.recipe())
     assert "adapter acme/tone@2" in [item.what for item in strict.known_by]
     planted = replace(strict.signals, adapters=((dated_tone.resolve("acme/tone@3").digest,),) * len(strict.signals))
-    said = refused(table_recipe(material, planted), "adapter")
+    said = refused(pair.table_recipe(planted), "adapter")
     assert "knows until 2019-12-31T00:00:00" in said
 
 
@@ -238,74 +187,74 @@ def test_the_next_bar_s_feature_is_refused(dated_tone: Any) -> None:
     )
 
 
-def test_an_opinion_of_nothing_is_refused(material: Path) -> None:
-    signals = backtest(recipe(material)).signals
+def test_an_opinion_of_nothing_is_refused(pair: Any) -> None:
+    signals = backtest(pair.recipe()).signals
     early = signals.at < np.datetime64("2020-01-30")
     bare = [() if first else row for first, row in zip(early, signals.texts, strict=True)]
     alone = [() if first else row for first, row in zip(early, signals.adapters, strict=True)]
     acting = {"signal": np.where(early, 1, signals.signal).astype(np.int8), "actionable": early | signals.actionable}
     nothing = replace(signals, texts=tuple(bare), adapters=tuple(alone), **acting)
-    assert "names no text, or no version" in refused(table_recipe(material, nothing), "sourceless")
+    assert "names no text, or no version" in refused(pair.table_recipe(nothing), "sourceless")
     without_version = replace(signals, adapters=tuple(alone))
-    assert "nothing says what made it" in refused(table_recipe(material, without_version), "sourceless")
+    assert "nothing says what made it" in refused(pair.table_recipe(without_version), "sourceless")
     with pytest.raises(BadRecipe, match="no decision reads a text"):
-        backtest(table_recipe(material, replace(signals, texts=((),) * len(signals))))
+        backtest(pair.table_recipe(replace(signals, texts=((),) * len(signals))))
 
 
-def test_an_opinion_that_no_version_gave_is_refused(material: Path) -> None:
-    signals = backtest(recipe(material)).signals
+def test_an_opinion_that_no_version_gave_is_refused(pair: Any) -> None:
+    signals = backtest(pair.recipe()).signals
     read = np.array([len(texts) > 0 for texts in signals.texts])
     turned = replace(signals, signal=np.where(read, -1, 0).astype(np.int8), actionable=read)
-    assert "answer its texts otherwise" in refused(table_recipe(material, turned), "opinion")
+    assert "answer its texts otherwise" in refused(pair.table_recipe(turned), "opinion")
     surer = replace(signals, confidence=np.where(read, 0.9, 0.0))
-    refused(table_recipe(material, surer), "opinion")
+    refused(pair.table_recipe(surer), "opinion")
     with pytest.raises(BadRecipe, match="is of acme/tone, and the recipe of acme/tone@2"):
-        document = table_recipe(material, signals)
+        document = pair.table_recipe(signals)
         document["signals"]["adapter"] = "acme/tone@2"
         backtest(document)
 
 
-def test_an_unknown_adapter_is_refused(material: Path) -> None:
-    signals = backtest(recipe(material)).signals
+def test_an_unknown_adapter_is_refused(pair: Any) -> None:
+    signals = backtest(pair.recipe()).signals
     planted = replace(signals, adapters=(("sha256:" + "0" * 64,),) * len(signals))
-    assert "no registry has" in refused(table_recipe(material, planted), "unknown-adapter")
+    assert "no registry has" in refused(pair.table_recipe(planted), "unknown-adapter")
 
 
-def test_an_alias_moved_later_is_refused(material: Path, dated_tone: Any) -> None:
+def test_an_alias_moved_later_is_refused(pair: Any, dated_tone: Any) -> None:
     dated_tone.set_alias("champion", 2, "2020-01-05T00:00:00Z")
-    strict = backtest(recipe(material, {"adapter": "acme/tone@champion"}))
+    strict = backtest(pair.recipe({"adapter": "acme/tone@champion"}))
     assert "adapter acme/tone@2" in [item.what for item in strict.known_by]
     dated_tone.set_alias("champion", 3, "2020-02-01T00:00:00Z")
     digest = dated_tone.resolve("acme/tone@3").digest
     before = [(digest,) if row else row for row in strict.signals.adapters]
-    said = refused(table_recipe(material, replace(strict.signals, adapters=tuple(before))), "alias", "opinion")
+    said = refused(pair.table_recipe(replace(strict.signals, adapters=tuple(before))), "alias", "opinion")
     assert "acme/tone@champion did not name what answered it" in said
     dated_tone.set_alias("late", 1, "2021-01-01T00:00:00Z")
     with pytest.raises(LookAhead, match="acme/tone@late named no version then"):
-        backtest(recipe(material, {"adapter": "acme/tone@late"}))
+        backtest(pair.recipe({"adapter": "acme/tone@late"}))
 
 
-def test_what_was_fitted_to_the_span_is_refused(material: Path) -> None:
-    signals = backtest(recipe(material)).signals
+def test_what_was_fitted_to_the_span_is_refused(pair: Any) -> None:
+    signals = backtest(pair.recipe()).signals
     fitted = [{"what": "threshold", "until": "2020-01-25T00:00:00Z"}]
     planted = replace(signals, facts={**signals.facts, "fitted": fitted})
     assert "threshold was fitted to what was known until 2020-01-25" in refused(
-        table_recipe(material, planted), "fitted", "forged"
+        pair.table_recipe(planted), "fitted", "forged"
     )
 
 
-def test_an_embargo_covers_what_labels_reached(material: Path) -> None:
-    assert backtest(recipe(material, test={"embargo": "9d"})).strict, "the knowledge ends with 2019"
-    assert "the embargo is" in refused(recipe(material, test={"embargo": "15d"}), "embargo")
+def test_an_embargo_covers_what_labels_reached(pair: Any) -> None:
+    assert backtest(pair.recipe(test={"embargo": "9d"})).strict, "the knowledge ends with 2019"
+    assert "the embargo is" in refused(pair.recipe(test={"embargo": "15d"}), "embargo")
 
 
-def test_today_s_universe_is_refused(material: Path) -> None:
-    (material / "members.csv").write_text("ticker,start_date,end_date\nAAA,2019-01-01,\nBBB,2020-02-01,\n")
-    document = table_recipe(material, backtest(recipe(material)).signals)
-    document["prices"]["members"] = str(material / "members.csv")
+def test_today_s_universe_is_refused(pair: Any) -> None:
+    (pair.folder / "members.csv").write_text("ticker,start_date,end_date\nAAA,2019-01-01,\nBBB,2020-02-01,\n")
+    document = pair.table_recipe(backtest(pair.recipe()).signals)
+    document["prices"]["members"] = str(pair.folder / "members.csv")
     assert "BBB" in refused(document, "universe")
-    document = recipe(material)
-    document["prices"]["members"] = str(material / "members.csv")
+    document = pair.recipe()
+    document["prices"]["members"] = str(pair.folder / "members.csv")
     made = backtest(document)
     assert made.strict and made.refused["text: the ticker was not in the universe then"] > 0
     early = made.signals.at < np.datetime64("2020-02-01")
@@ -316,36 +265,36 @@ def test_today_s_universe_is_refused(material: Path) -> None:
     ]
 
 
-def test_interpolated_bars_are_refused(material: Path) -> None:
-    lines = (material / "prices.csv").read_text().splitlines()
+def test_interpolated_bars_are_refused(pair: Any) -> None:
+    lines = (pair.folder / "prices.csv").read_text().splitlines()
     cells = [line.split(",") for line in lines]
     rows = [number for number, line in enumerate(cells) if line[1] == "AAA"]
     first, last = float(cells[rows[20]][5]), float(cells[rows[30]][5])
     for step, number in enumerate(rows[21:30], 1):
         levels = [first + (last - first) * (step - back) / 10 for back in (1, 0)]
         cells[number][2:] = [str(level) for level in (levels[0], max(levels), min(levels), levels[1], 0)]
-    (material / "prices.csv").write_text("\n".join(",".join(line) for line in cells) + "\n")
+    (pair.folder / "prices.csv").write_text("\n".join(",".join(line) for line in cells) + "\n")
     with pytest.raises(BadPrices, match="straight line"):
-        backtest(recipe(material))
-    document = recipe(material)
+        backtest(pair.recipe())
+    document = pair.recipe()
     document["prices"]["allow"] = ["interpolated"]
     assert "know the next one" in refused(document)
-    lines = (material / "news.csv").read_text().splitlines()
-    (material / "news.csv").write_text("\n".join(line for line in lines if ",AAA," not in line) + "\n")
+    lines = (pair.folder / "news.csv").read_text().splitlines()
+    (pair.folder / "news.csv").write_text("\n".join(line for line in lines if ",AAA," not in line) + "\n")
     assert backtest(document).strict, "no text is of the ticker whose bars they are"
 
 
-def test_a_base_that_is_ignored_marks_the_result(material: Path) -> None:
-    result = backtest(recipe(material, {"include_base": False}))
+def test_a_base_that_is_ignored_marks_the_result(pair: Any) -> None:
+    result = backtest(pair.recipe({"include_base": False}))
     assert not result.strict and [mark.sentence for mark in result.marks if mark.red]
 
 
-def test_the_same_bar_fills_only_by_name(material: Path) -> None:
+def test_the_same_bar_fills_only_by_name(pair: Any) -> None:
     with pytest.raises(BadRecipe, match="rules.fill"):
-        backtest(recipe(material, rules={"fill": "same_bar"}))
-    result = backtest(recipe(material, rules={"fill": "same_instant", "hold": "flat"}))
+        backtest(pair.recipe(rules={"fill": "same_bar"}))
+    result = backtest(pair.recipe(rules={"fill": "same_instant", "hold": "flat"}))
     assert not result.strict
-    later = backtest(recipe(material, rules={"hold": "flat"}))
+    later = backtest(pair.recipe(rules={"hold": "flat"}))
     assert result.ledger.equity.tolist() != later.ledger.equity.tolist()
 
 
@@ -363,9 +312,9 @@ def test_the_same_bar_fills_only_by_name(material: Path) -> None:
     ],
 )
 def test_a_bad_recipe_gets_one_sentence(
-    material: Path, change: dict[str, Any], error: type[Exception], message: str
+    pair: Any, change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    document = recipe(material)
+    document = pair.recipe()
     for part, keys in change.items():
         texts = keys.pop("texts", None)
         document[part] = {**document.get(part, {}), **keys}
@@ -376,12 +325,12 @@ def test_a_bad_recipe_gets_one_sentence(
     assert "\n" not in str(raised.value)
 
 
-def test_the_digest_is_of_what_decides_the_equity(material: Path) -> None:
+def test_the_digest_is_of_what_decides_the_equity(pair: Any) -> None:
     read = BacktestRecipe.read
-    first = read(recipe(material)).digest()
-    assert read(recipe(material, report={"seed": 1})).digest() == first
-    assert read({**recipe(material), "name": "other"}).digest() == first
-    assert read(recipe(material, rules={"costs_bp": 5})).digest() != first
+    first = read(pair.recipe()).digest()
+    assert read(pair.recipe(report={"seed": 1})).digest() == first
+    assert read({**pair.recipe(), "name": "other"}).digest() == first
+    assert read(pair.recipe(rules={"costs_bp": 5})).digest() != first
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -391,11 +340,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return int(leave.value.code or 0), shown.out, shown.err
 
 
-def test_the_command_prints_what_was_refused_and_what_is_marked(
-    material: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = material / "pair.yaml"
-    path.write_text(yaml.safe_dump(recipe(material)))
+def test_the_command_prints_what_was_refused_and_what_is_marked(pair: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = pair.folder / "pair.yaml"
+    path.write_text(yaml.safe_dump(pair.recipe()))
     assert "strict: no row is marked" in run(capsys, "backtest", str(path))[1]
     code, out, err = run(capsys, "backtest", str(path), "--set", "test.embargo=15d")
     assert code == 1 and not out and "signals knew what their decisions could not" in err
@@ -405,18 +352,18 @@ def test_the_command_prints_what_was_refused_and_what_is_marked(
     assert record["trials"] == 1, "it earns the same, and the refused run gave no result"
 
 
-def test_a_position_that_never_changes_has_no_placebo(material: Path) -> None:
+def test_a_position_that_never_changes_has_no_placebo(pair: Any) -> None:
     """Shift no bar from before its first fill: it would tell only which days were missed."""
-    signals = backtest(recipe(material)).signals
+    signals = backtest(pair.recipe()).signals
     rows = len(signals)
     always = replace(signals, signal=np.ones(rows, np.int8), actionable=np.ones(rows, bool))
-    read = BacktestRecipe.read(recipe(material))
+    read = BacktestRecipe.read(pair.recipe())
     result = run_admitted(read, read.prices.read(), always, find_sources(always, {}))
     assert result.judgement.placebo is None and "never change" in result.judgement.reasons["placebo"]
 
 
-def test_texts_that_no_decision_reads_are_noted(material: Path) -> None:
-    write_texts(material / "news.csv", lambda day: f"{day}T{'09' if day.day % 2 else '13'}:30:00Z")
-    noted = [mark.sentence for mark in backtest(recipe(material, {"window": "12h"})).marks]
+def test_texts_that_no_decision_reads_are_noted(pair: Any) -> None:
+    pair.write_texts(lambda day: f"{day}T{'09' if day.day % 2 else '13'}:30:00Z")
+    noted = [mark.sentence for mark in backtest(pair.recipe({"window": "12h"})).marks]
     assert "42 texts of the span were read by no decision: see signals.window" in noted
-    assert not any("read by no decision" in mark.sentence for mark in backtest(recipe(material)).marks)
+    assert not any("read by no decision" in mark.sentence for mark in backtest(pair.recipe()).marks)

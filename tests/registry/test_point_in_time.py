@@ -231,7 +231,7 @@ def test_twenty_thousand_dates_read_the_versions_once(
 ) -> None:
     registry.add(make_folder(), make_manifest(), name=NAME)
     scans: list[str] = []
-    choosable = NameFolder.choosable
-    monkeypatch.setattr(NameFolder, "choosable", lambda folder: (scans.append(folder.name), choosable(folder))[1])
+    newest_first = NameFolder.newest_first
+    monkeypatch.setattr(NameFolder, "newest_first", lambda folder: (scans.append(folder.name), newest_first(folder))[1])
     dates = [START + timedelta(days=day % 9000, seconds=day) for day in range(20_000)]
     assert len(registry.as_of_many(NAME, dates)) == len(dates) and scans == [NAME]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.inference.dated_versions import versions_as_of
 from adapterhub_fin.engine.inference.row_instants import TimeColumn, row_at, row_instants
+from adapterhub_fin.engine.inference.yanked_versions import YankedVersion, yanked_versions
 from adapterhub_fin.errors import LookAhead
 from adapterhub_fin.plugin.reading import TableReading
 from adapterhub_fin_registry.model.knowledge import format_instant
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin_registry import Registry, Version
     from adapterhub_fin_registry.model.version import AnyReference
+    from adapterhub_fin_registry.storage.standing import Yanked
 else:
     np = Lazy("numpy")
 
@@ -35,6 +37,15 @@ class DatedRows:
     versions: tuple[Version, ...]  # distinct, in the order of their first row
     registry: Registry
     include_base: bool
+    passed_over: Mapping[int, Version] = field(default_factory=dict)  # by row: would answer, had it not been yanked
+
+    def yanked(self) -> list[YankedVersion]:
+        """Return which versions that were yanked since answer rows, or are left out of them."""
+        if not self.passed_over and not any(version.yanked for version in self.versions):
+            return []
+        versions = [None if number < 0 else self.versions[number] for number in self.numbers.tolist()]
+        moments = [moment.replace(tzinfo=UTC) for moment in self.instants.astype("datetime64[us]").tolist()]
+        return yanked_versions(versions, self.passed_over, moments, range(len(versions)))
 
     def ends(self) -> np.ndarray:
         """Return the knowledge end of each version, (versions,) datetime64[us]."""
@@ -71,20 +82,24 @@ def dated_rows(
     include_base: bool = True,
     skip: bool = False,
     registry: Registry | None = None,
+    yanked: Yanked = "as_then",
 ) -> DatedRows:
     """Return the rows of a file, each with the version that its own time allows; the registry is read once.
 
-    `skip` leaves out the rows that none allows. Raises LookAhead for them else, BadCorpus for times that can't be read,
-    and what `versions_as_of` raises.
+    `skip` leaves out the rows that none allows; `yanked` is that of `versions_as_of`. Raises LookAhead for them else,
+    BadCorpus for times that can't be read, and what `versions_as_of` raises.
     """
     instants = row_instants(source, reading, column)
     distinct, of = np.unique(instants, return_inverse=True)
-    dated = versions_as_of(reference, [*map(utc_instant, distinct)], include_base, registry=registry)
+    moments = [*map(utc_instant, distinct)]
+    dated = versions_as_of(reference, moments, include_base, registry=registry, yanked=yanked)
     groups = dated.groups()
     number = np.full(len(distinct), -1, np.int32)
     for index, positions in enumerate(groups.values()):
         number[positions] = index
-    rows = DatedRows(source, reading, instants, number[of], tuple(groups), dated.registry, include_base)
+    over = np.flatnonzero(np.isin(of, [*dated.passed_over])).tolist()
+    passed_over = {row: dated.passed_over[int(of[row])] for row in over}
+    rows = DatedRows(source, reading, instants, number[of], tuple(groups), dated.registry, include_base, passed_over)
     return rows.without(number[of] < 0, lambda row: dated.reasons[int(of[row])], skip=skip)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.engine.base.check import expected_base
 from adapterhub_fin.engine.base.load_base import fingerprint_key
 from adapterhub_fin.engine.inference.load import load
+from adapterhub_fin.engine.inference.yanked_versions import YankedVersion, yanked_versions
 from adapterhub_fin.errors import BadInstant, Corrupted, LookAhead, NotFound, WrongBase
 from adapterhub_fin.plugin.model_parts import backbone
 from adapterhub_fin.registries import configured_registries
@@ -20,6 +21,7 @@ from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.model.knowledge import as_of_instant, format_instant, parse_instant
 from adapterhub_fin_registry.model.reference import HubReference, Reference
 from adapterhub_fin_registry.model.version import Version, parsed_reference
+from adapterhub_fin_registry.storage.standing import check_yanked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin.engine.inference.adapter import Adapter
     from adapterhub_fin_registry.model.version import AnyReference
+    from adapterhub_fin_registry.storage.standing import Yanked
 
 Setting = tuple[datetime, int, int | None]  # of an alias: when, its number, and the version that it names
 
@@ -36,11 +39,20 @@ class DatedVersions(list[Version | None]):
     """List for each instant the version that it allows, None where there is none, with the registry that holds them.
 
     `reasons` maps the index of each None to a sentence that says why; indices with one cause have equal sentences.
+    `passed_over` has by index the version that would answer, had it not been yanked.
     """
 
-    def __init__(self, versions: Iterable[Version | None], reasons: Mapping[int, str], registry: Registry) -> None:
+    def __init__(
+        self,
+        versions: Iterable[Version | None],
+        reasons: Mapping[int, str],
+        registry: Registry,
+        instants: Sequence[datetime] = (),
+        passed_over: Mapping[int, Version] | None = None,
+    ) -> None:
         super().__init__(versions)
         self.reasons, self.registry = dict(reasons), registry
+        self.instants, self.passed_over = instants, dict(passed_over or {})
 
     def groups(self) -> dict[Version, list[int]]:
         """Return each distinct version with the indices that it answers, in the order of their first index."""
@@ -50,6 +62,14 @@ class DatedVersions(list[Version | None]):
                 rows.setdefault(version.digest, (version, []))[1].append(index)
         return dict(rows.values())
 
+    def yanked(self, indices: Sequence[int] | range | None = None) -> list[YankedVersion]:
+        """Return which versions that were yanked since answer, or are left out, and how many of the indices.
+
+        Raises Corrupted for events that can't be read.
+        """
+        rows = range(len(self)) if indices is None else indices
+        return yanked_versions(self, self.passed_over, self.instants, rows)
+
 
 def versions_as_of(
     reference: AnyReference,
@@ -57,14 +77,21 @@ def versions_as_of(
     include_base: bool = True,
     *,
     registry: Registry | None = None,
+    yanked: Yanked = "as_then",
 ) -> DatedVersions:
     """Return for each instant the version that it allows: one that had learned nothing from that instant on.
 
     `instants` are dates, aware datetimes or texts as `as_of` takes them, or an array (rows,) of datetime64 in UTC. A
     bare name means the version that knew most by then. An alias means the version that it named then: its setting must
     be strictly earlier, and so must that version's knowledge end. A number or a digest is only checked. The registry is
-    read once, however many instants there are. Raises NotFound if there is no such version, BadInstant for what is no
-    instant, and LookAhead for a branch of a Hub, whose past isn't recorded.
+    read once, however many instants there are.
+
+    A version that was yanked since counts by `yanked`. `as_then`: from when the registry added it until it was yanked,
+    as it would have been chosen then; `before_yank`: for every instant before it was yanked; `left_out`: for none. An
+    alias that named it still means it, but for `left_out`; a number or a digest always does.
+
+    Raises NotFound if there is no such version, BadInstant for what is no instant, LookAhead for a branch of a Hub,
+    whose past isn't recorded, and Refused for `before_yank` of a Hub, which doesn't date yanks.
 
     Example:
         >>> [version and version.number for version in ahf.versions_as_of("acme/tone", ["2020-01-01", "2022-01-01"])]
@@ -78,10 +105,13 @@ def versions_as_of(
         )
     home = configured_registries().answering(parsed) if registry is None else registry
     if isinstance(parsed, Reference) and parsed.alias is not None:
-        return _of_alias(home, parsed, moments, include_base)
-    versions = home.as_of_many(parsed, moments, include_base=include_base)
-    missing = [index for index, version in enumerate(versions) if version is None]
-    return DatedVersions(versions, dict.fromkeys(missing, _knows_later(home, parsed, include_base, missing)), home)
+        return _of_alias(home, parsed, moments, include_base, check_yanked(yanked))
+    choice = home.choose_each(parsed, moments, include_base=include_base, yanked=yanked)
+    missing = [index for index, version in enumerate(choice.versions) if version is None]
+    reasons = dict.fromkeys(missing, _knows_later(home, parsed, include_base, missing))
+    withdrawn = {version: _why_yanked(version) for version in {*choice.passed_over.values()}}
+    reasons |= {index: withdrawn[version] for index, version in choice.passed_over.items() if index in reasons}
+    return DatedVersions(choice.versions, reasons, home, moments, choice.passed_over)
 
 
 def load_versions(
@@ -127,9 +157,12 @@ def _writes(adapter: Adapter) -> bool:
 
 
 def _of_alias(
-    registry: Registry, reference: Reference, moments: Sequence[datetime], include_base: bool
+    registry: Registry, reference: Reference, moments: Sequence[datetime], include_base: bool, yanked: Yanked
 ) -> DatedVersions:
-    """Return for each moment the version that an alias named strictly before it, if that had ended its knowledge."""
+    """Return for each moment the version that an alias named strictly before it, if that had ended its knowledge.
+
+    With `left_out` none that is yanked answers.
+    """
     name = reference.full_name
     settings = _settings(registry, name, str(reference.alias))
     latest = list(accumulate(settings, _later_numbered))
@@ -137,6 +170,8 @@ def _of_alias(
     ends: dict[int, tuple[Version, datetime]] = {}
     versions: list[Version | None] = []
     reasons: dict[int, str] = {}
+    passed_over: dict[int, Version] = {}
+    withdrawn: dict[int, str] = {}  # by number, why one that was yanked does not answer
     for index, moment in enumerate(moments):
         count = bisect_left(instants, moment)
         number = latest[count - 1][2] if count else None
@@ -145,11 +180,22 @@ def _of_alias(
         elif number not in ends:
             version = registry.resolve(f"{name}@{number}")
             ends[number] = version, version.knows_until(include_base)
-        if number is not None and ends[number][1] >= moment:
+            if yanked == "left_out" and version.yanked:
+                withdrawn[number] = _why_yanked(version)
+        if number is not None and number in withdrawn and ends[number][1] < moment:
+            passed_over[index], reasons[index] = ends[number][0], withdrawn[number]
+        elif number is not None and ends[number][1] >= moment:
             version, end = ends[number]
             reasons[index] = f"{version.reference}, which {reference} named then, knows until {format_instant(end)}"
         versions.append(None if index in reasons or number is None else ends[number][0])
-    return DatedVersions(versions, reasons, registry)
+    return DatedVersions(versions, reasons, registry, moments, passed_over)
+
+
+def _why_yanked(version: Version) -> str:
+    """Return why a version that was yanked does not answer."""
+    yank = version.yank
+    when = "" if yank is None else f" at {format_instant(yank.at)}{f' ({yank.reason})' if yank.reason else ''}"
+    return f"{version.reference}, which had ended its knowledge by then, was yanked{when}"
 
 
 def _later_numbered(former: Setting, setting: Setting) -> Setting:

@@ -24,6 +24,7 @@ from adapterhub_fin.plugin.reading import TableReading
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Registry
     from adapterhub_fin_registry.model.version import AnyReference
+    from adapterhub_fin_registry.storage.standing import Yanked
 
 CHUNK: Final = 4096  # rows in memory at a time
 
@@ -38,6 +39,7 @@ def embed_table(
     timezone: str | None = None,
     date_format: str | None = None,
     include_base: bool = True,
+    yanked: Yanked = "as_then",
     skip_refused: bool = False,
     align: str | None = None,
     align_on: str | Path | date | None = None,
@@ -55,6 +57,7 @@ def embed_table(
     its last microsecond, and a time without a zone needs `timezone`. `out` has the columns of `table`, `text_id`, `at`,
     `known_at` (the latest of the row's time, its version's knowledge end and its rotation), `reference`, `digest` and
     one column a dimension, `e000` on; it appears when all rows are embedded. The registry is read once.
+    `yanked` is that of `ahf.versions_as_of`.
 
     `align` rotates the vectors of every version onto those of one, a reference or `first`, fitted on the rows from
     before the date `align_on`, or on those of another table. `options` are pooling, layer and normalize; `reading` has
@@ -71,7 +74,8 @@ def embed_table(
     if (align is None) != (align_on is None):
         raise BadRecipe("align needs align_on, and align_on needs align: name a version, and a date or a table")
     form, column = checked(TableReading, reading or {}, "embed"), TimeColumn(time, timezone, date_format)
-    rows = dated_rows(reference, source, form, column, include_base=include_base, skip=skip_refused, registry=registry)
+    dated: dict[str, Any] = {"include_base": include_base, "registry": registry, "yanked": yanked}
+    rows = dated_rows(reference, source, form, column, skip=skip_refused, **dated)
     names = (text,) if isinstance(text, str) else tuple(text or ())
     fit = None
     if align is not None and align_on is not None:

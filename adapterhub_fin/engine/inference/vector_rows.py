@@ -15,6 +15,7 @@ from adapterhub_fin.engine.inference.dated_rows import DatedRows, instant_text, 
 from adapterhub_fin.engine.inference.table_parts import check_columns, row_chunks
 from adapterhub_fin.engine.inference.table_writing import WrittenForm, written_rows
 from adapterhub_fin.engine.inference.version_embedder import VersionEmbedder, text_digest
+from adapterhub_fin.engine.inference.yanked_versions import YankedVersion
 from adapterhub_fin.errors import BadRecipe, BadText
 from adapterhub_fin.plugin.faults import Faults
 from adapterhub_fin.plugin.tables import TableRow, table_rows
@@ -39,6 +40,7 @@ class EmbeddedTable:
     versions: Mapping[str, Mapping[str, Any]]  # reference, knowledge end and rows, by digest
     alignment: Alignment | None
     warning: str | None  # where dimensions of several versions stand in one column and can't be compared
+    yanked: Sequence[YankedVersion] = ()  # versions that were yanked since, with the rows that they answered
 
     def record(self) -> dict[str, Any]:
         """Return plain values."""
@@ -49,6 +51,7 @@ class EmbeddedTable:
             "versions": {digest: dict(facts) for digest, facts in self.versions.items()},
             "alignment": None if self.alignment is None else self.alignment.record(),
             "warning": self.warning,
+            "yanked": [each.record() for each in self.yanked],
         }
 
 
@@ -148,7 +151,8 @@ class VectorRows:
                 "another: align them (--align), or use rows of one version at a time"
             )
         left_out = int((rows.numbers < 0).sum())
-        return EmbeddedTable(sum(counts), left_out, rows.include_base, versions, alignment, warning)
+        yanked = tuple(rows.yanked())
+        return EmbeddedTable(sum(counts), left_out, rows.include_base, versions, alignment, warning, yanked)
 
     def _check_free(self, columns: Sequence[str], answer: Mapping[str, Any]) -> None:
         """Raise BadRecipe where the table has a column that the output needs; `at` may be that of its times."""

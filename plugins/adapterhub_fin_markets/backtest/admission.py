@@ -12,11 +12,11 @@ from typing import Any, Final
 import numpy as np
 
 from adapterhub_fin import LookAhead, NotFound, RegistryChain, Version, versions_as_of
-from adapterhub_fin.plugin import BadCorpus, parse_reference
+from adapterhub_fin.plugin import BadCorpus, format_instant, parse_reference
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.timing import count_usable, usable
 from adapterhub_fin_markets.signals.lists import Lists
-from adapterhub_fin_markets.signals.table import Signals
+from adapterhub_fin_markets.signals.table import Signals, yanked_by
 
 REASONS: Final[Mapping[str, str]] = {
     "sourceless": "an opinion names no text, or no version that answered it",
@@ -98,7 +98,8 @@ def find_sources(
         return sources
     aliased: list[str | None] = [None] * len(instants)
     dated = np.flatnonzero(~np.isnat(instants)).tolist()
-    for text, version in zip(dated, versions_as_of(reference, instants[dated], include_base), strict=True):
+    then = versions_as_of(reference, instants[dated], include_base, yanked=yanked_by(signals))
+    for text, version in zip(dated, then, strict=True):
         aliased[text] = version.digest if version else None
     return replace(sources, alias=reference, aliased=aliased)
 
@@ -202,11 +203,24 @@ def _of_table(signals: Signals, sources: Sources) -> Iterator[Reason]:
         forged,
         lambda row: f"the table says that it was known at {signals.known_at[row]}Z, and it was at {latest[row]}Z",
     )
-    yield "opinion", sources.other_opinions, partial(_always, "the registry's versions answer its texts otherwise")
+    yanked = {
+        version.digest: f"{version.reference}, which answered its texts, was yanked at {format_instant(yank.at)}"
+        for version in filter(None, sources.versions)
+        if (yank := version.yank) is not None
+    }
+    yield "opinion", sources.other_opinions, partial(_answered_otherwise, sources, yanked)
 
 
 def _always(sentence: str, row: int) -> str:
     return sentence
+
+
+def _answered_otherwise(sources: Sources, yanked: Mapping[str, str], row: int) -> str:
+    """Return why a table's opinion is refused; a version that was yanked since may be the cause."""
+    for digest in sources.adapters[row]:
+        if digest in yanked:
+            return f"{yanked[digest]}: make the table again, or with yanked: before_yank if that version is to count"
+    return "the registry's versions answer its texts otherwise"
 
 
 def _late(known_at: np.ndarray, decided_at: np.ndarray) -> np.ndarray:

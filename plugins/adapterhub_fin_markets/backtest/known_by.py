@@ -28,7 +28,8 @@ def known_by(signals: Signals, sources: Sources, prices: Prices) -> Iterator[Kno
         else:
             end = format_instant(version.knows_until(sources.include_base))
             base = "" if sources.include_base else ", its base ignored"
-            yield KnownBy(f"adapter {version.reference}", end, f"the registry, by {digest[:19]}{base}")
+            yank = "" if (since := version.yank) is None else f"; yanked at {format_instant(since.at)}"
+            yield KnownBy(f"adapter {version.reference}", end, f"the registry, by {digest[:19]}{base}{yank}")
     for what, until in dict(sources.fitted).items():
         yield KnownBy(what, f"{until}Z", "rows that it was fitted to")
     if len(prices):

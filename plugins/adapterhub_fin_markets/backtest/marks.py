@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from adapterhub_fin import LookAhead
+from adapterhub_fin import LookAhead, YankedVersion
 from adapterhub_fin_markets.backtest.admission import REASONS, Refusal
 from adapterhub_fin_markets.backtest.comparisons import Comparisons
 from adapterhub_fin_markets.backtest.ledger import Ledger
@@ -35,6 +35,7 @@ def find_marks(
     prices: Prices,
     signals: Signals,
     refusals: tuple[Refusal, ...],
+    yanked: tuple[YankedVersion, ...],
     ledger: Ledger,
     comparisons: Comparisons,
     unread: int,
@@ -52,6 +53,8 @@ def find_marks(
         yield Mark("texts were answered by versions that may know what came after them", red=True)
     if recipe.rules.fill == "same_instant":
         yield Mark("orders fill at the very instant of the close that they were decided at", red=True)
+    for version in yanked:
+        yield Mark(version.sentence("signals", left_out_of="texts"))
     if recipe.signals.path is not None and not verifiable(signals):
         yield Mark(
             "the table's opinions are calibrated, and were not answered again: their dates alone were recomputed"

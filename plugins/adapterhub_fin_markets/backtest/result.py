@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from adapterhub_fin import YankedVersion
 from adapterhub_fin_markets.backtest.admission import Refusal
 from adapterhub_fin_markets.backtest.comparisons import Comparisons
 from adapterhub_fin_markets.backtest.judging import Judgement
@@ -55,6 +56,7 @@ class BacktestResult:
     refusals: tuple[Refusal, ...]  # signals that knew too much; without --allow-lookahead there is none
     marks: tuple[Mark, ...]
     known_by: tuple[KnownBy, ...]
+    yanked: tuple[YankedVersion, ...] = ()  # versions that were yanked since, with the signals that they answered
 
     @property
     def at(self) -> np.ndarray:
@@ -93,6 +95,7 @@ class BacktestResult:
             "comparisons": self.comparisons.document(),
             "refused": dict(self.refused),
             "unfilled": dict(self.ledger.unfilled),
+            "yanked": [version.record() for version in self.yanked],
             "known_by": [item.__dict__ for item in self.known_by],
             "recipe": self.recipe.document(),
             "recipe_digest": self.recipe.digest(),

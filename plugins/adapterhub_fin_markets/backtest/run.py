@@ -33,6 +33,7 @@ from adapterhub_fin_markets.backtest.regimes import label_regimes
 from adapterhub_fin_markets.backtest.result import BacktestResult
 from adapterhub_fin_markets.backtest.sizing import orders_of
 from adapterhub_fin_markets.backtest.verifying import other_opinions, verifiable
+from adapterhub_fin_markets.backtest.withdrawn import withdrawn
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.timing import count_usable, decided_after, first_fill, usable
@@ -107,6 +108,7 @@ def run_admitted(
     labels = None if recipe.test.regimes is None else label_regimes(prices, recipe.test.regimes)[rows][1:]
     root = RegistryChain.configured().writable().root
     key = trial_key(ledger)
+    yanked = withdrawn(signals, sources)
     return BacktestResult(
         recipe=recipe,
         prices=tested,
@@ -117,8 +119,9 @@ def run_admitted(
         comparisons=comparisons,
         judgement=judged(recipe, tested, orders, ledger, measured, benchmark, labels, key, root),
         refusals=refusals,
-        marks=tuple(find_marks(recipe, own, signals, refusals, ledger, comparisons, unread)),
+        marks=tuple(find_marks(recipe, own, signals, refusals, yanked, ledger, comparisons, unread)),
         known_by=tuple(known_by(signals, sources, tested)),
+        yanked=yanked,
     )
 
 

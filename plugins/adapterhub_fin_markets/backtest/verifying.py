@@ -12,7 +12,7 @@ from adapterhub_fin_markets.signals.decisions import Decisions
 from adapterhub_fin_markets.signals.lists import Lists
 from adapterhub_fin_markets.signals.making import signals_of
 from adapterhub_fin_markets.signals.options import SignalOptions
-from adapterhub_fin_markets.signals.table import Signals
+from adapterhub_fin_markets.signals.table import Signals, yanked_by
 from adapterhub_fin_markets.signals.texts import DatedTexts
 
 CLOSE: Final = 1e-5  # of a probability: batches of other shapes change last digits
@@ -35,7 +35,7 @@ def other_opinions(
     lacking = [name for name in ("adapter", *_MADE_BY) if name not in signals.facts]
     if lacking:
         raise BadCorpus(f"the table of signals does not say its {lacking[0]}: make it again with `ahf signals`")
-    given = {name: signals.facts[name] for name in _MADE_BY}
+    given = {name: signals.facts[name] for name in _MADE_BY} | {"yanked": yanked_by(signals)}
     try:
         options = checked(SignalOptions, {**given, "ticker": tuple(tickers) or None}, "signals")
     except BadRecipe as error:

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from adapterhub_fin_markets.backtest.result import BacktestResult
     from adapterhub_fin_markets.backtest.sweeping import BacktestSweep
 
-if TYPE_CHECKING:
-    pass
-
 
 @click.command("backtest")
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False))
@@ -119,6 +116,7 @@ def _print(result: BacktestResult, out: Path | None) -> None:
             ("periods", f"{measured.periods:,}, {result.at[0]}Z to {result.at[-1]}Z"),
             ("signals", f"{len(result.signals):,} of {len(result.signals.tickers):,} tickers"),
             ("trials", f"{judgement.trials.count:,}, a lower bound"),
+            *(("yanked", each.sentence("signals", left_out_of="texts")) for each in result.yanked),
             *((f"refused, {reason}", f"{rows:,}") for reason, rows in result.refused.items()),
             *((f"unfilled, {reason}", f"{rows:,}") for reason, rows in result.ledger.unfilled.items()),
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,6 +12,8 @@ from adapterhub_fin_markets.cli.corpus import set_options
 
 if TYPE_CHECKING:
     from adapterhub_fin_markets.signals.table import Signals
+
+_SHOWN: Final = ("texts", "duplicates", "unread", "refused", "versions", "yanked_versions", "marks")
 
 
 @click.command("signals")
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
 @click.option("--as-of-row", is_flag=True, help="For each text the version that its own time allows; the default.")
 @click.option("--as-of", metavar="DATE", help="One version for all texts: that of DATE, or 'now'.")
 @click.option("--ignore-base", is_flag=True, help="Leave out what the base knew, and mark the table.")
+@click.option(
+    "--yanked",
+    type=click.Choice(("as_then", "before_yank", "left_out")),
+    default="as_then",
+    show_default=True,
+    help="What a version counts for that was yanked since.",
+)
 @click.option("--allow-lookahead", is_flag=True, help="Answer texts whose future a version may know, and mark it all.")
 @click.option("--calendar", default="24/7", show_default=True, help="Exchange at whose closes decisions are taken.")
 @click.option(
@@ -118,7 +127,7 @@ def summary(table: Signals, out: Path) -> dict[str, Any]:
         "hold": int((signal == 0).sum()),
         "buy": int((signal > 0).sum()),
         "actionable": int(table.actionable.sum()),
-        **{name: table.facts[name] for name in ("texts", "duplicates", "unread", "refused", "versions", "marks")},
+        **{name: table.facts[name] for name in _SHOWN},
     }
 
 
@@ -126,10 +135,13 @@ def _print(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    plain = {name: value for name, value in facts.items() if name not in ("refused", "versions", "marks")}
+    from adapterhub_fin import YankedVersion
+
+    plain = {name: value for name, value in facts.items() if not isinstance(value, list | dict)}
     rows: list[tuple[str, Any]] = [(name, f"{v:,}" if isinstance(v, int) else v) for name, v in plain.items()]
     rows += [(f"version {each['reference']}", f"until {each['knowledge_end']}") for each in facts["versions"].values()]
     rows += [(f"refused, {reason}", f"{count:,}") for reason, count in facts["refused"].items()]
+    rows += [("yanked", YankedVersion(**each).sentence("texts")) for each in facts["yanked_versions"]]
     rows += [("marked", mark) for mark in facts["marks"]]
     print_facts(rows)
 
@@ -174,7 +186,7 @@ def _options(given: dict[str, Any], tickers: tuple[str, ...]) -> dict[str, Any]:
         "as_of": given["as_of"] or "row",
         "include_base": not given["ignore_base"],
         "allow_lookahead": given["allow_lookahead"],
-        **{name: given[name] for name in ("calendar", "window")},
+        **{name: given[name] for name in ("yanked", "calendar", "window")},
         **{name: given[name] for name in ("threshold", "bound") if given[name] is not None},
     }
     if tickers:

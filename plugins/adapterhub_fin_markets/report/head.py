@@ -25,6 +25,8 @@ def head_facts(result: BacktestResult) -> Iterator[tuple[str, Cell]]:
     yield "costs", costs_text(rules)
     yield "rules", rules_text(rules, prices.currency)
     yield "adapters, and the bases that they count, known until", adapters_text(result)
+    if result.yanked:
+        yield "YANKED VERSIONS", "; ".join(each.sentence("signals", left_out_of="texts") for each in result.yanked)
     trials = result.judgement.trials
     yield "trials", (count(trials.count), f", {LOWER_BOUND}")
     yield "refused rows", listed(result.refused)

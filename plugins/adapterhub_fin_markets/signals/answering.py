@@ -56,16 +56,18 @@ def choose_versions(
     at the text's time already. With `allow_lookahead`, texts without a version are answered by the reference as it
     stands.
     """
-    versions = ahf.versions_as_of(reference, available_at, options.include_base, registry=registry)
+    given: dict[str, Any] = {"registry": registry, "yanked": options.yanked}
+    versions = ahf.versions_as_of(reference, available_at, options.include_base, **given)
     registry = versions.registry
     if options.as_of != "row":
-        one, why = _one(reference, options, registry)
+        one, why, passed = _one(reference, options, registry)
         # Of each text it is asked again whether that version had ended, and what the alias named then.
         checked = ahf.versions_as_of(one, available_at, options.include_base, registry=registry)
         for index, version in enumerate(versions):
             if checked[index] is not None and _moves(reference) and (version is None or version.digest != one.digest):
                 checked[index] = None
                 checked.reasons[index] = f"{reference} didn't name {one.reference} then, as {why}"
+        checked.passed_over = {} if passed is None else dict.fromkeys(range(len(checked)), passed)
         versions = checked
     reasons, late = dict(versions.reasons), 0
     if options.allow_lookahead and reasons:
@@ -77,14 +79,18 @@ def choose_versions(
     return versions, reasons, late
 
 
-def _one(reference: Any, options: SignalOptions, registry: Any) -> tuple[Version, str]:
-    """Return the version that answers all texts. Raises LookAhead where the date allows none."""
+def _one(reference: Any, options: SignalOptions, registry: Any) -> tuple[Version, str, Version | None]:
+    """Return the version that answers all texts, and a yanked one in whose place it does.
+
+    Raises LookAhead where the date allows none.
+    """
     if options.as_of is None:
-        return registry.resolve(reference), "it does now"
-    dated = ahf.versions_as_of(reference, [options.as_of], options.include_base, registry=registry)
+        return registry.resolve(reference), "it does now", None
+    given: dict[str, Any] = {"registry": registry, "yanked": options.yanked}
+    dated = ahf.versions_as_of(reference, [options.as_of], options.include_base, **given)
     if dated[0] is None:
         raise ahf.LookAhead(f"as of {options.as_of} nothing answers: {dated.reasons[0]}; give a later date")
-    return dated[0], f"it does as of {options.as_of}"
+    return dated[0], f"it does as of {options.as_of}", dated.passed_over.get(0)
 
 
 def _moves(reference: Any) -> bool:

@@ -86,6 +86,8 @@ def signals_of(
         decisions = Decisions.of(close_decisions(options.calendar, allowed[0], allowed[-1]), options.window)
     elif decisions.since is not None:
         reasons = {row: reason for row, reason in reasons.items() if texts.available_at[row] >= decisions.since}
+    read = np.arange(len(texts)) if decisions.since is None else np.flatnonzero(texts.available_at >= decisions.since)
+    yanked = versions.yanked(read.tolist())
     answered = answer_texts(texts, versions, reasons, options, loading)
     if not answered.digests:  # what the head is must be known all the same
         answered = replace(answered, estimates=kind_of(versions.registry.resolve(reference)) == "estimate")
@@ -95,6 +97,7 @@ def signals_of(
         answered = answered.calibrated(fitted.calibration)
     rows = read_windows(texts, answered, aggregate, decisions.at, decisions.starts, options)
     made = _table(reference, texts, options, answered, aggregate, fitted, rows, late)
+    made = replace(made, facts={**made.facts, "yanked_versions": [each.record() for each in yanked]})
     if not len(made) and not allow_none:
         raise ahf.LookAhead(
             f"no decision is left: {_listed(made.facts['refused'])}; decide later, or fit on earlier texts"
@@ -165,6 +168,7 @@ def _table(
             "adapter": str(getattr(reference, "reference", reference)),
             "as_of": options.as_of,
             "include_base": options.include_base,
+            "yanked": options.yanked,
             "allow_lookahead": options.allow_lookahead,
             "corpus": dict(texts.source or {}),
             "calendar": options.calendar,

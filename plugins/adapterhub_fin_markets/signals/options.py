@@ -58,6 +58,11 @@ class SignalOptions(Options):
         "reference as it stands. A version answers no text from before its knowledge end.",
     )
     include_base: bool = Field(True, description="Count what the base knew; false leaves it out, and marks the table.")
+    yanked: Literal["as_then", "before_yank", "left_out"] = Field(
+        "as_then",
+        description="What a version counts for that was yanked since. as_then: from when the registry added it until "
+        "it was yanked; before_yank: for every text from before its yank; left_out: for none.",
+    )
     allow_lookahead: bool = Field(
         False, description="Answer texts that the version may know the future of, and mark the table."
     )

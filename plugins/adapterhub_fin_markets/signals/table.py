@@ -129,6 +129,11 @@ class Signals:
         return f"sha256:{total.hexdigest()}"
 
 
+def yanked_by(signals: Signals) -> Any:
+    """Return what yanked versions counted for; tables from before there was a choice left them out."""
+    return signals.facts.get("yanked", "left_out")
+
+
 def table_of(signals: Signals) -> Any:
     """Return signals as a pyarrow table of `SCHEMA`, one row a signal."""
     nan = signals.probabilities.reshape(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -33,6 +34,7 @@ def together(earlier: Signals | None, later: Signals, *, decided_until: datetime
         **own,
         "refused": dict(sorted((Counter(earlier.facts["refused"]) + Counter(later.facts["refused"])).items())),
         "versions": {**earlier.facts["versions"], **later.facts["versions"]},
+        "yanked_versions": _yanked(earlier.facts["yanked_versions"], later.facts["yanked_versions"]),
         "marks": list(dict.fromkeys([*earlier.facts["marks"], *later.facts["marks"]])),
     }
     return Signals(
@@ -43,6 +45,16 @@ def together(earlier: Signals | None, later: Signals, *, decided_until: datetime
         adapters=Lists.of([*earlier.adapters, *later.adapters]),
         facts=facts,
     )
+
+
+def _yanked(earlier: Sequence[Mapping[str, Any]], later: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the yanked versions of two tables with the texts of both; when and why is that of the later one."""
+    versions: dict[str, dict[str, Any]] = {each["digest"]: dict(each) for each in earlier}
+    for each in later:
+        before = versions.get(each["digest"], {})
+        sums = {name: each[name] + before.get(name, 0) for name in ("answered", "after", "left_out")}
+        versions[each["digest"]] = {**each, **sums}
+    return sorted(versions.values(), key=lambda each: str(each["reference"]))
 
 
 def _with_facts(signals: Signals, facts: dict[str, Any]) -> Signals:

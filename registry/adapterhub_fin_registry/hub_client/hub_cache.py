@@ -21,6 +21,7 @@ from adapterhub_fin_registry.model.version import AnyReference, Version
 from adapterhub_fin_registry.registry import Registry
 from adapterhub_fin_registry.storage import resolve as resolution
 from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.standing import DatedChoice, Yanked
 from adapterhub_fin_registry.trust.signatures import MANIFEST
 
 if TYPE_CHECKING:
@@ -98,12 +99,19 @@ class HubCache(Registry):
         return version
 
     def _find_each(
-        self, reference: Reference | DigestReference | HubReference, moments: Sequence[datetime], include_base: bool
-    ) -> list[Version | None]:
+        self,
+        reference: Reference | DigestReference | HubReference,
+        moments: Sequence[datetime],
+        include_base: bool,
+        yanked: Yanked,
+    ) -> DatedChoice:
         """Return the version that a reference means before each instant, None where it knew too much.
 
-        The Hub is asked once for each version that answers: what answers an instant answers all down to its own end.
+        The Hub is asked once for each version that answers: what answers an instant answers all down to its own end. It
+        doesn't say when a version was yanked, so that yanked ones count for nothing. Raises Refused for `before_yank`.
         """
+        if yanked == "before_yank":
+            raise Refused(f"{self.hub.endpoint} doesn't say when a version was yanked: `ahf pull` the name first")
         versions: dict[datetime, Version | None] = {}
         end = datetime.max.replace(tzinfo=UTC)
         version: Version | None = None
@@ -115,7 +123,7 @@ class HubCache(Registry):
                 except LookAhead:
                     version, end = None, datetime.min.replace(tzinfo=UTC)
             versions[moment] = version
-        return [versions[moment] for moment in moments]
+        return DatedChoice([versions[moment] for moment in moments])
 
     def _find_locked(self, exact: str, digest: str, before: datetime | None, include_base: bool) -> Version:
         version = super()._find_locked(exact, digest, before, include_base)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from adapterhub_fin_registry.errors import BadEvent, Corrupted
+from adapterhub_fin_registry.errors import BadEvent, BadInstant, Corrupted
 from adapterhub_fin_registry.io.canonical_json import json_object
 from adapterhub_fin_registry.io.safe_read import ABSENT, numbers, read_object
+from adapterhub_fin_registry.model.knowledge import parse_instant
 
 KINDS: Final = (
     "evaluation",
@@ -71,6 +74,31 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     """
     parent = folder / "events"
     return [{**_read(parent / str(number) / "event.json"), "number": number} for number in numbers(parent)]
+
+
+@dataclass(frozen=True)
+class Yank:
+    """Hold when a version was withdrawn, by the clock of who did it, and why."""
+
+    at: datetime
+    reason: str | None
+
+
+def yanks(events: Iterable[Mapping[str, Any]]) -> list[tuple[datetime, Yank | None]]:
+    """Return when a version was yanked and unyanked (None), in the order of the events' numbers.
+
+    Raises Corrupted if one has no date.
+    """
+    changes: list[tuple[datetime, Yank | None]] = []
+    for event in events:
+        if event["kind"] in ("yank", "unyank"):
+            try:
+                at = parse_instant(event["at"])
+            except BadInstant as error:
+                raise Corrupted(f"a {event['kind']} event has no date ({error}): restore it from a copy") from error
+            reason = event.get("reason")
+            changes.append((at, Yank(at, None if reason is None else str(reason)) if event["kind"] == "yank" else None))
+    return changes
 
 
 def is_yanked(events: Iterable[Mapping[str, Any]]) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from adapterhub_fin_registry.errors import BadInstant, BadManifest, Corrupted
 from adapterhub_fin_registry.io.canonical_json import digest_of
 from adapterhub_fin_registry.io.safe_read import ABSENT, is_there, parse_object, read_object, read_small
-from adapterhub_fin_registry.model.events import is_yanked, measured_rows, read_events, tags_after
+from adapterhub_fin_registry.model.events import Yank, is_yanked, measured_rows, read_events, tags_after, yanks
 from adapterhub_fin_registry.model.format import known_format
 from adapterhub_fin_registry.model.knowledge import knowledge_end, parse_instant
 from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, parse_reference
@@ -126,6 +126,15 @@ class Version:
         Raises Corrupted if an event can't be read.
         """
         return is_yanked(self.events)
+
+    @property
+    def yank(self) -> Yank | None:
+        """Return when and why the version was withdrawn; None if it wasn't, or if that was undone.
+
+        Raises Corrupted if an event can't be read.
+        """
+        changes = yanks(self.events)
+        return changes[-1][1] if changes else None
 
     @property
     def tags(self) -> list[str]:

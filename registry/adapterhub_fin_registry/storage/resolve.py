@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 
-from adapterhub_fin_registry.errors import LookAhead, NotFound
+from adapterhub_fin_registry.errors import Corrupted, LookAhead, NotFound
 from adapterhub_fin_registry.model.knowledge import choose, format_instant
 from adapterhub_fin_registry.model.reference import Reference
 from adapterhub_fin_registry.model.version import Version
 from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.standing import DatedChoice, Standing, Yanked
 
 Names = Callable[[], Sequence[str]]
 
@@ -43,17 +44,27 @@ def newest_as_of(name_folder: NameFolder, names: Names, as_of: datetime, include
 
 
 def newest_as_of_each(
-    name_folder: NameFolder, names: Names, instants: Sequence[datetime], include_base: bool
-) -> list[Version | None]:
-    """Return for each instant the version that `newest_as_of` chooses, or None where all knew too much.
+    name_folder: NameFolder, names: Names, instants: Sequence[datetime], include_base: bool, yanked: Yanked
+) -> DatedChoice:
+    """Return for each instant the version that knows most of those that ended before it, None where there is none.
 
-    The name's versions are read once, however many instants there are. Raises NotFound if there is none to choose.
+    `yanked` says what versions count for that were yanked since: with `left_out`, an instant has what `newest_as_of`
+    chooses. The name's versions are read once, however many instants there are. Raises NotFound for no version, and
+    with `left_out` for none that may be chosen.
     """
-    candidates = _candidates(name_folder, names)
-    ordered = sorted(candidates, key=lambda version: (version.knows_until(include_base), version.number))
-    ends = [version.knows_until(include_base) for version in ordered]
-    counts = (bisect_left(ends, instant) for instant in instants)  # of the versions that ended before, strictly
-    return [ordered[count - 1] if count else None for count in counts]
+    ordered = sorted(_standings(name_folder, include_base), key=lambda standing: standing.rank)
+    if not ordered or (yanked == "left_out" and all(standing.is_yanked for standing in ordered)):
+        raise missing(name_folder, names)
+    ends = [standing.end for standing in ordered]
+    versions: list[Version | None] = []
+    passed_over: dict[int, Version] = {}
+    for index, instant in enumerate(instants):
+        count = bisect_left(ends, instant)  # of the versions that ended before, strictly
+        while count and not ordered[count - 1].counts(instant, yanked):
+            count -= 1
+            passed_over.setdefault(index, ordered[count].version)
+        versions.append(ordered[count - 1].version if count else None)
+    return DatedChoice(versions, passed_over)
 
 
 def exact(name_folder: NameFolder, names: Names, reference: Reference) -> Version:
@@ -99,6 +110,17 @@ def missing(name_folder: NameFolder, names: Names, reference: Reference | None =
     aliases = sorted(name_folder.aliases())
     choices = f"versions {', '.join(existing)}" + (f" and aliases {', '.join(aliases)}" if aliases else "")
     return NotFound(f"there is no {reference}: {name_folder.name} has {choices}")
+
+
+def _standings(name_folder: NameFolder, include_base: bool) -> list[Standing]:
+    """Return those of the versions whose events can be read: any other may be yanked."""
+    standings = []
+    for version in name_folder.newest_first():
+        try:
+            standings.append(Standing.of(version, include_base))
+        except Corrupted:
+            continue  # reported when it is asked for by number, and by `damaged`
+    return standings
 
 
 def _candidates(name_folder: NameFolder, names: Names) -> list[Version]:
