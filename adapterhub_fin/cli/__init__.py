@@ -43,7 +43,7 @@ SUMMARIES = {
     "import": "Import a PEFT folder that was trained elsewhere.",
     "publish": "Publish a version to a Hub, under the next free number there.",
     "pull": "Pull a version from a Hub into the registry.",
-    "export": "Export a version to a folder: for PEFT, for vLLM, or merged into its base.",
+    "export": "Export a version to a folder: for PEFT, for vLLM, merged into its base, or as an ONNX graph.",
     "extract": "Extract a low-rank adapter from a fully fine-tuned model and its base.",
     "check": "Check whether a serving engine can serve a version.",
     "path": "Verify a version's files and print its folder.",

@@ -14,9 +14,9 @@ from adapterhub_fin.plugin.console import json_option, print_json, print_table, 
 @click.argument("reference", type=REFERENCE)
 @click.option(
     "--target",
-    type=click.Choice(["vllm", "sglang", "transformers"]),
+    type=click.Choice(["vllm", "sglang", "transformers", "onnx", "tei"]),
     required=True,
-    help="The serving engine.",
+    help="The serving engine; onnx is the layout of ahf export, tei Text Embeddings Inference.",
 )
 @click.option("--max-lora-rank", type=click.IntRange(1), help="The server's own setting; vLLM's default is 16.")
 @json_option
@@ -30,6 +30,7 @@ def command(reference: str, target: str, max_lora_rank: int | None, as_json: boo
     Examples:
       ahf check acme/notes --target vllm
       ahf check acme/notes@1 --target transformers --json
+      ahf check acme/tone --target tei
     """
     from adapterhub_fin import check
 

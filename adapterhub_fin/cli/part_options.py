@@ -12,15 +12,18 @@ from adapterhub_fin.cli.completing import SettingType, corpus_keys
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def part_options(purpose: str) -> Callable[[F], F]:
-    """Return a decorator that adds --set, for options of a corpus, and --split, whose help begins with `purpose`."""
+def part_options(purpose: str, default: str | None = "test") -> Callable[[F], F]:
+    """Return a decorator that adds --set, for options of a corpus, and --split, whose help begins with `purpose`.
+
+    With the default None, a command can tell whether --split was given.
+    """
 
     def add(function: F) -> F:
         function = click.option(
             "--split",
             type=click.Choice(["train", "validation", "test", "all"]),
-            default="test",
-            show_default=True,
+            default=default,
+            show_default=default is not None,
             help=f"{purpose}; all makes no split.",
         )(function)
         return click.option(

@@ -18,7 +18,8 @@ from adapterhub_fin_registry import Registry
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
 
-TARGETS = ("vllm", "sglang", "transformers")
+TARGETS = ("vllm", "sglang", "transformers", "onnx", "tei")
+FOLDED = ("onnx", "tei")  # which read no adapter: the version is folded into its base
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Report:
 
 
 def check(reference: str, target: str, *, max_lora_rank: int | None = None, registry: Registry | None = None) -> Report:
-    """Return what a serving engine (vllm, sglang or transformers) would refuse of a version.
+    """Return what an engine (vllm, sglang, transformers, onnx or tei) would refuse of a version.
 
     The engine need not be installed. `max_lora_rank` is the server's own setting. The version's files are verified; no
     weight is read. Raises UnknownName for an engine without rules here, NotFound and Corrupted.
@@ -50,8 +51,15 @@ def check(reference: str, target: str, *, max_lora_rank: int | None = None, regi
         raise UnknownName("serving engine", target, TARGETS)
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
-    stored = read_stored(version, registry.path(version))
-    return Report(version, target, findings(stored, target, max_lora_rank))
+    return Report(version, target, version_findings(version, registry.path(version), target, max_lora_rank))
+
+
+def version_findings(version: Version, folder: Path, target: str, max_lora_rank: int | None = None) -> list[Finding]:
+    """Return the findings on a version whose verified files are in a folder."""
+    stored = read_stored(version, folder)
+    if stored is None and target in FOLDED:  # a method without PEFT folds by its own code
+        stored = _stored(version, folder, {})
+    return findings(stored, target, max_lora_rank)
 
 
 def findings(stored: StoredAdapter | None, target: str, max_lora_rank: int | None = None) -> list[Finding]:
@@ -69,16 +77,23 @@ def findings(stored: StoredAdapter | None, target: str, max_lora_rank: int | Non
 def read_stored(version: Version, folder: Path) -> StoredAdapter | None:
     """Return what the rules read of a version whose verified files are in a folder; None where it is no PEFT folder."""
     config = _object(folder / CONFIG)
-    if config is None:
-        return None
-    head = version.manifest.head
+    return None if config is None else _stored(version, folder, config)
+
+
+def _stored(version: Version, folder: Path, config: Mapping[str, Any]) -> StoredAdapter:
+    head, base = version.manifest.head, version.manifest.base
     tokens = _object(folder / "added_tokens.json") or {}
     return StoredAdapter(
         config=config,
         tensors={tensor.name: tensor.shape for tensor in version.manifest.tensors},
         added_tokens={token: number for token, number in tokens.items() if isinstance(number, int)},
         labels=head.labels if head else None,
-        vocabulary=version.manifest.base.vocabulary_size,
+        vocabulary=base.vocabulary_size,
+        head=head.name if head else None,
+        head_options=head.options if head else {},
+        architecture=base.architecture,
+        is_quantized=base.quantization is not None,
+        is_low_rank="additive_low_rank" in version.manifest.method.traits,
     )
 
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base.tensor_file import TensorFile
-from adapterhub_fin.errors import Corrupted, Refused, UnknownName, Unsupported
+from adapterhub_fin.errors import Corrupted, Refused, UnknownName, Unsupported, WriteFailed
 from adapterhub_fin.exporting import lora
-from adapterhub_fin.exporting.checking import findings, read_stored
+from adapterhub_fin.exporting.checking import findings, read_stored, version_findings
 from adapterhub_fin.exporting.finding import Finding, StoredAdapter
 from adapterhub_fin.exporting.launching import TEMPLATE, Launch, launch
+from adapterhub_fin.exporting.onnx_graph.options import OnnxOptions
 from adapterhub_fin.exporting.vllm import RANKS
 from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
 from adapterhub_fin.plugin.chat_templates import template_text
+from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.io.safe_read import hash_file
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.folding.loss import Into
     from adapterhub_fin_registry import Version
 
-LAYOUTS = ("peft", "vllm", "merged")
+WHOLE = ("merged", "onnx")  # layouts that hold the base too
+LAYOUTS = ("peft", "vllm", "merged", "onnx")
 # What vLLM reads besides the adapter: a tokenizer of its own (transformers_utils/tokenizer.py, get_lora_tokenizer).
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"),
@@ -46,6 +49,7 @@ class Exported:
     left_out: Sequence[str] = ()
     notes: Sequence[Finding] = ()
     folded: Folded | None = None  # for the layout merged
+    graph: Mapping[str, Any] | None = None  # for the layout onnx: its manifest
     launch: Launch | None = None
 
 
@@ -60,29 +64,40 @@ def export(
     download: bool = False,
     engine: str | None = None,
     registry: Registry | None = None,
+    **options: Any,
 ) -> Exported:
     """Write a version's verified files to a new folder, which exists complete or not at all.
 
     `peft` copies every file. `vllm` writes what vLLM's LoRA loader reads: the configuration, the LoRA factors and a
     tokenizer. `without_head` leaves out modules_to_save. `merged` writes the whole model, with the version folded into
     its base: `base` and `download` are as for `load`, and `into` chooses, for a version trained on a quantized base,
-    the dequantised weights (the default) or the original ones. `engine` (vllm, sglang, lorax or tgi) adds how to serve
+    the dequantised weights (the default) or the original ones. `onnx` writes the folded model as an ONNX graph with a
+    tokenizer and a manifest, once it answers as torch does on rows; `options` are those of `OnnxOptions`, such as
+    precision, table, corpus and max_change. `engine` (vllm, sglang, lorax or tgi) adds how to serve
     the folder with it. Raises UnknownName for a layout or an engine, Refused for arguments that don't go together or a
-    folder that exists, Unsupported for what the engine would not load, and whatever `load` raises for the base.
+    folder that exists, Unsupported for what the engine would not load or a graph that answers otherwise, BadRecipe for
+    wrong options, and whatever `load` raises for the base.
 
     Example:
         >>> done = ahf.export("acme/notes@1", "exported/notes", layout="vllm", engine="vllm")
         >>> done.left_out, done.launch.engine
         ([], 'vllm')
+        >>> ahf.export("acme/tone@1", "desk/tone", layout="onnx", precision="int8").graph["measured"]["largest_change"]
+        0.0119
     """
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
     if without_head and layout != "vllm":
         raise Refused("a PEFT folder without its head predicts at random: without_head is for the layout vllm alone")
-    if layout != "merged" and (base is not None or into is not None or download):
-        raise Refused(f"base, into and download are for the layout merged: a folder for {layout} holds no base")
-    if layout == "merged" and engine is not None:
-        raise Refused("a merged folder is a whole model, which an engine loads like any other: leave engine out")
+    if layout not in WHOLE and (base is not None or download):
+        raise Refused(f"base and download are for the layouts merged and onnx: a folder for {layout} holds no base")
+    if layout != "merged" and into is not None:
+        raise Refused("into is for the layout merged, whose weights it chooses: leave it out")
+    if layout in WHOLE and engine is not None:
+        raise Refused(f"a folder for {layout} is a whole model, which an engine loads like any other: leave engine out")
+    if layout != "onnx" and options:
+        raise Refused(f"{min(options)} is no option of the layout {layout}: leave it out, or write it as onnx")
+    graph_options = checked(OnnxOptions, options, "export")
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
     source, target = registry.path(version), Path(folder).absolute()
@@ -99,22 +114,40 @@ def export(
             exact = f"{version.name}@{version.number}"
             folded = fold_into_base(exact, built, base=base, into=into, download=download, registry=registry)
             done = Exported(version, target, folded=folded)
+        elif layout == "onnx":
+            _check_folds(version, source)
+            from adapterhub_fin.exporting.onnx_graph.write import write_onnx
+
+            write_chat_template(version, built)  # which the manifest lists
+            graph = write_onnx(version, registry, built, graph_options, base, download)
+            return Exported(version, target, graph=graph)
         else:
             done = Exported(version, target, *_for_vllm(version, source, built, without_head))
         write_chat_template(version, built)
         return done if engine is None else replace(done, launch=_launch(engine, done, built))
 
 
+def _check_folds(version: Version, source: Path) -> None:
+    """Raise Unsupported where no graph can be made of a version."""
+    for finding in version_findings(version, source, "onnx"):
+        if finding.level != "unsure":
+            raise Unsupported(f"{version.reference} can't be written as a graph: {finding.says}; {finding.do}")
+
+
 @contextmanager
 def _built_apart(target: Path) -> Iterator[Path]:
     """Yield a folder next to the target, which becomes the target once it is complete.
 
-    Raises Refused where the target exists.
+    Raises Refused where the target exists, and WriteFailed where no folder can be made there.
     """
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
         raise Refused(f"{target} exists already: name a new folder, or an empty one")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        apart = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent)
+    except OSError as error:
+        raise WriteFailed(f"{target} can't be written ({error.strerror}): choose another folder") from error
+    with apart as temporary:
         built = Path(temporary) / "built"
         built.mkdir()
         yield built

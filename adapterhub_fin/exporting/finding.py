@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Level = Literal["refused", "wrong", "unsure"]
@@ -18,6 +18,11 @@ class StoredAdapter:
     added_tokens: Mapping[str, int]  # added_tokens.json
     labels: Sequence[str] | None
     vocabulary: int | None  # the base's number of tokens, if known
+    head: str | None = None  # the head's name in this project, with its options
+    head_options: Mapping[str, Any] = field(default_factory=dict)
+    architecture: str | None = None  # the class of the base's backbone, such as BertModel
+    is_quantized: bool = False  # whether the base was, in training
+    is_low_rank: bool = False  # whether the method says that it adds low-rank matrices to weights
 
     @property
     def kind(self) -> str:

@@ -58,6 +58,7 @@ from adapterhub_fin.errors import (
 from adapterhub_fin.plugin.adapter_files import CONFIG as CONFIG
 from adapterhub_fin.plugin.adapter_files import PREFIX as PREFIX
 from adapterhub_fin.plugin.adapter_files import WEIGHTS as WEIGHTS
+from adapterhub_fin.plugin.answers import AnswerForm as AnswerForm
 from adapterhub_fin.plugin.answers import Estimate as Estimate
 from adapterhub_fin.plugin.answers import LabelSet as LabelSet
 from adapterhub_fin.plugin.answers import Likelihood as Likelihood

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,3 +57,22 @@ class Vector:
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """Say how a row of outputs becomes an answer, for programs that run an exported graph without the head.
+
+    `softmax`: probabilities of the labels, of which the largest is the answer. `sigmoid`: a probability of each label,
+    which applies from its threshold on. `linear`: the number centre + scale * output. `vector`: the outputs themselves.
+    With `mean` and `sd`, the model also reads `features`: (number - mean) / sd of each, 0 for one that is missing or
+    whose sd is 0, and then 1 for each such number and 0 for the others.
+    """
+
+    kind: Literal["softmax", "sigmoid", "linear", "vector"]
+    labels: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    centre: float = 0.0
+    scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    sd: tuple[float, ...] = ()

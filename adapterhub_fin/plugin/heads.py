@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from adapterhub_fin.plugin.adapter_files import ROWS
+from adapterhub_fin.plugin.answers import AnswerForm
 from adapterhub_fin.plugin.examples import IGNORED, encode_inputs, encode_texts
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ class HeadImplementation(Protocol):
     def predictions(self, answers: Tensor) -> Sequence[Any]:
         """Return typed answers, one for each row of (rows, outputs)."""
         ...
+
+    def answer_form(self) -> AnswerForm | None:
+        """Return how outputs become an answer in a program that has no head; None if a formula can't say it.
+
+        `ahf export --layout onnx` writes it beside the graph, whose outputs are those of `answers`.
+        """
+        return None
 
     # The model
 

@@ -48,10 +48,12 @@ class Embedding(Options):
     def _first(self, hidden: Tensor, mask: Tensor) -> Tensor:
         import torch
 
-        return hidden[torch.arange(len(hidden)), mask.argmax(1)]
+        # `shape`, since `len` fixes the number of rows where the model is traced.
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), mask.argmax(1)]
 
     def _last(self, hidden: Tensor, mask: Tensor) -> Tensor:
         import torch
 
         positions = torch.arange(mask.shape[1], device=mask.device)
-        return hidden[torch.arange(len(hidden)), (mask * (positions + 1)).argmax(1)]
+        rows = torch.arange(hidden.shape[0], device=hidden.device)
+        return hidden[rows, (mask * (positions + 1)).argmax(1)]

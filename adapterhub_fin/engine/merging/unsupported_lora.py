@@ -33,21 +33,20 @@ def check_plain(config: Mapping[str, Any], called: str, *, base_at_hand: bool = 
 
     DoRA is allowed if the base's weights are at hand, since it needs their norms.
     """
-    for key, reason in _reasons(config):
-        if key == "use_dora" and base_at_hand:
-            continue
+    for key, reason in not_plain(config, base_at_hand=base_at_hand):
         mend = MEND_DORA if key == "use_dora" else MEND
         raise BadMerge(f"{called} can't be merged: it sets {key}, and {reason}; {mend}")
 
 
 def why_not_plain(config: Mapping[str, Any]) -> str | None:
     """Return why a PEFT configuration is not of low-rank matrices that are added to weights; None where it may be."""
-    return next((f"it sets {key}, and {reason}" for key, reason in _reasons(config)), None)
+    return next((f"it sets {key}, and {reason}" for key, reason in not_plain(config)), None)
 
 
-def _reasons(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def not_plain(config: Mapping[str, Any], *, base_at_hand: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield each setting by which a LoRA is more than low-rank matrices added to weights, and the reason."""
     for key, reason in OTHERWISE.items():
-        if config.get(key):
+        if config.get(key) and not (key == "use_dora" and base_at_hand):
             yield key, reason
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):

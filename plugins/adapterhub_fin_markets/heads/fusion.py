@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from adapterhub_fin.plugin import BadCorpus, Estimate, Prediction, SequenceHead
+from adapterhub_fin.plugin import AnswerForm, BadCorpus, Estimate, Prediction, SequenceHead
 from adapterhub_fin_markets.features.targets import fit_flat
 from adapterhub_fin_markets.heads.standardize import fit_mean_and_sd, number, numbers_of, standardized
 
@@ -149,6 +149,13 @@ class Fusion(SequenceHead):
 
     def decide(self, answers: np.ndarray) -> Any:
         return answers.argmax(-1) if self.labels is not None else self.truth(answers[:, 0])
+
+    def answer_form(self) -> AnswerForm:
+        mean, sd = (tuple(self._fitted[name]) if self._count else () for name in ("mean", "sd"))
+        if self.labels is not None:
+            return AnswerForm("softmax", labels=tuple(self.labels), mean=mean, sd=sd)
+        centre, scale = self._fitted["centre"], self._fitted["scale"]
+        return AnswerForm("linear", centre=centre, scale=scale, mean=mean, sd=sd)
 
     def predictions(self, answers: Tensor) -> Sequence[Any]:
         if self.labels is None:

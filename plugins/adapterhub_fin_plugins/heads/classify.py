@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin import BadCorpus, BadManifest, BadRecipe, Prediction, SequenceHead
+from adapterhub_fin.plugin import AnswerForm, BadCorpus, BadManifest, BadRecipe, Prediction, SequenceHead
 from adapterhub_fin_plugins.heads.pooling import read_mean, renamed
 
 if TYPE_CHECKING:
@@ -110,6 +110,9 @@ class Classify(SequenceHead):
     def decide(self, logits: np.ndarray) -> np.ndarray:
         answers: np.ndarray = logits.argmax(-1)
         return answers
+
+    def answer_form(self) -> AnswerForm:
+        return AnswerForm("softmax", labels=self._names())
 
     def predictions(self, logits: Tensor) -> Sequence[Prediction]:
         names = self._names()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin import BadCorpus, EmbeddingHead, Vector, encode_columns, pad_texts
+from adapterhub_fin.plugin import AnswerForm, BadCorpus, EmbeddingHead, Vector, encode_columns, pad_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,6 +129,9 @@ class Contrastive(EmbeddingHead):
                 nearer[list(relevant[int(asked[row])])] = False
                 ranks[row] = 1 + nearer.sum()
         return ranks
+
+    def answer_form(self) -> AnswerForm:
+        return AnswerForm("vector")
 
     def predictions(self, answers: Tensor) -> Sequence[Vector]:
         return [Vector(tuple(row)) for row in answers.tolist()]

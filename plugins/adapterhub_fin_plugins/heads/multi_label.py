@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin import BadCorpus, BadManifest, BadRecipe, LabelSet, SequenceHead
+from adapterhub_fin.plugin import AnswerForm, BadCorpus, BadManifest, BadRecipe, LabelSet, SequenceHead
 from adapterhub_fin_plugins.heads.pooling import read_mean, renamed
 
 if TYPE_CHECKING:
@@ -81,13 +81,16 @@ class MultiLabel(SequenceHead):
         assert self.labels is not None, "fit_labels or set_labels comes first"
         return self.labels
 
-    def _limits(self) -> list[float]:
-        """Return each label's threshold, as a logit."""
+    def _thresholds(self) -> list[float]:
+        """Return the probability from which each label applies."""
         setting = self.fitted or self.options.threshold
         if setting == "fit":  # not fitted yet: training picks its checkpoint by the default
             setting = DEFAULT
-        thresholds = [setting[name] if isinstance(setting, Mapping) else setting for name in self._names()]
-        return [math.log(value / (1 - value)) for value in thresholds]
+        return [setting[name] if isinstance(setting, Mapping) else setting for name in self._names()]
+
+    def _limits(self) -> list[float]:
+        """Return each label's threshold, as a logit."""
+        return [math.log(value / (1 - value)) for value in self._thresholds()]
 
     def model_fields(self) -> Mapping[str, Any]:
         names = self._names()
@@ -127,6 +130,9 @@ class MultiLabel(SequenceHead):
         """Return which labels apply, (rows, labels)."""
         applies: np.ndarray = answers >= self._limits()
         return applies
+
+    def answer_form(self) -> AnswerForm:
+        return AnswerForm("sigmoid", labels=self._names(), thresholds=tuple(self._thresholds()))
 
     def predictions(self, answers: Tensor) -> Sequence[LabelSet]:
         names, limits = self._names(), self._limits()

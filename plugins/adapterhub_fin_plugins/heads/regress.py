@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapterhub_fin.plugin import BadCorpus, BadRecipe, Estimate, SequenceHead
+from adapterhub_fin.plugin import AnswerForm, BadCorpus, BadRecipe, Estimate, SequenceHead
 from adapterhub_fin_plugins.heads.pooling import read_mean, renamed
 from adapterhub_fin_plugins.metrics import alike
 
@@ -129,6 +129,10 @@ class Regress(SequenceHead):
 
     def decide(self, answers: np.ndarray) -> np.ndarray:
         return self.truth(answers[:, 0])
+
+    def answer_form(self) -> AnswerForm:
+        centre, scale = self.output_scale()
+        return AnswerForm("linear", centre=centre, scale=scale)
 
     def predictions(self, answers: Tensor) -> Sequence[Estimate]:
         centre, scale = self.output_scale()

@@ -1,0 +1,1 @@
+"""Write a version as an ONNX graph that onnxruntime, tokenizers and numpy answer with alone."""
