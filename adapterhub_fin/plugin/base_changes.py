@@ -13,6 +13,16 @@ from typing import Any
 FROM_WEIGHTS = ("pissa", "olora")
 FROM_DATA = ("corda", "lora_ga", "loftq")
 CHANGES_BASE = (*FROM_WEIGHTS, *FROM_DATA)
+# Options of LoRA that make no difference to other adapters on the model, and values that are PEFT's defaults.
+APART = frozenset(
+    [
+        *("peft_type", "task_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision"),
+        *("inference_mode", "r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern"),
+        *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"),
+        *("fan_in_fan_out", "init_lora_weights", "lora_bias"),
+    ]
+)
+APART_VALUES = {"bias": "none", "megatron_core": "megatron.core", "qalora_group_size": 16}
 CONVERT = (
     "save it with PeftModel.save_pretrained(path_initial_model_for_weight_conversion=...), which makes it plain LoRA"
 )
@@ -42,6 +52,16 @@ def changes_base(config: Mapping[str, Any]) -> str | None:
     """Return what of a configuration changes the base itself, for every adapter on it; None if nothing does."""
     layers = "layer_replication" if config.get("layer_replication") else None
     return changes_weights(config) or changes_biases(config) or layers
+
+
+def stands_apart(config: Mapping[str, Any]) -> bool:
+    """Tell whether PEFT puts an adapter on a model in the same way whatever other adapters are there.
+
+    True of plain LoRA alone. What this list of PEFT's options doesn't know counts as False.
+    """
+    unusual = (key for key, value in config.items() if value and key not in APART and value != APART_VALUES.get(key))
+    start = config.get("init_lora_weights")
+    return config.get("peft_type") == "LORA" and start in (True, False, "gaussian", "orthogonal") and not any(unusual)
 
 
 def unrepeatable(config: Mapping[str, Any]) -> str | None:

@@ -18,6 +18,7 @@ from adapterhub_fin.errors import PluginError, WrongBase
 from adapterhub_fin.plugin.adapter_files import CONFIG
 from adapterhub_fin.plugin.base_changes import changes_base, computes_with_weights
 from adapterhub_fin.plugin.interfaces import AttachContext, MethodImplementation
+from adapterhub_fin.plugin.other_adapters import only
 from adapterhub_fin.plugin.peft_fields import unknown_settings
 from adapterhub_fin.plugin.peft_names import check_adapted, check_names
 
@@ -133,7 +134,8 @@ class PeftMethod(MethodImplementation):
     def activate(self, model: nn.Module, adapter_name: str) -> None:
         wrapped = peft_model(model)
         if wrapped.active_adapters != [adapter_name] or not _answers(wrapped, adapter_name):
-            wrapped.set_adapter(adapter_name, inference_mode=True)
+            with only(wrapped, adapter_name):
+                wrapped.set_adapter(adapter_name, inference_mode=True)
 
 
 def peft_model(model: nn.Module) -> Any:

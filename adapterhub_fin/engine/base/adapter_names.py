@@ -12,6 +12,7 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.errors import WrongBase, WrongTensors
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
 from adapterhub_fin.plugin.model_parts import backbone, unwrapped
+from adapterhub_fin.plugin.other_adapters import ADAPTERS
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:
@@ -48,30 +49,39 @@ def check_unchanged(model: nn.Module, changes: str | None, whose: str) -> None:
         raise WrongBase(
             f"{owner} is on this model and has changed the base's own weights: load {whose} onto a base of its own"
         )
-    if changes and (state.get("_ahf_adapters") or getattr(model, "peft_config", None)):
+    if changes and (state.get(ADAPTERS) or getattr(model, "peft_config", None)):
         raise WrongBase(
             f"{whose} changes the base's own weights ({changes}), and with them the answers of the other adapters on "
             "this model: load it onto a base of its own"
         )
 
 
-def take_adapter_name(model: nn.Module, adapter_name: str, method: str, changes: str | None = None) -> None:
+def take_adapter_name(
+    model: nn.Module, adapter_name: str, method: str, changes: str | None = None, *, apart: bool = False
+) -> None:
     """Record on the backbone which method owns an adapter name.
 
     A method turns only its own adapters on and off, so that adapters of two methods on one model would answer as a
-    mixture. `changes` names the version whose adapter changes the base itself. Raises WrongBase if an adapter of
-    another method is on the model.
+    mixture. `changes` names the version whose adapter changes the base itself, and `apart` says that the adapter makes
+    no difference to those that are loaded after it. Raises WrongBase if an adapter of another method is on the model.
     """
     core = backbone(model)
-    method_of: dict[str, str] = core.__dict__.setdefault("_ahf_adapters", {})
+    method_of: dict[str, str] = core.__dict__.setdefault(ADAPTERS, {})
     if other_methods := sorted(set(method_of.values()) - {method}):
         raise WrongBase(
             f"the model carries an adapter of the method {other_methods[0]!r}, and one of {method!r} beside it would "
             "answer as a mixture of both: load this one onto a base of its own"
         )
     method_of[adapter_name] = method
+    if apart:
+        core.__dict__.setdefault("_ahf_apart", set()).add(adapter_name)
     if changes:
         core.__dict__["_ahf_changed_by"] = changes
+
+
+def adapters_apart(model: nn.Module) -> frozenset[str]:
+    """Return the names of the adapters on a model that make no difference to those that are loaded after them."""
+    return frozenset(backbone(model).__dict__.get("_ahf_apart", ()))
 
 
 def note_wrapper(model: nn.Module, adapted: nn.Module) -> None:

@@ -13,6 +13,7 @@ from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterhub_fin.engine.base import fingerprint
+from adapterhub_fin.engine.base.fingerprint_once import ModelCheck
 from adapterhub_fin.engine.base.rounding import FLUSHED, allowed, apart, as_read
 from adapterhub_fin.engine.base.row_sums import first_moved
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
@@ -120,11 +121,11 @@ def check_base(
     more embedding rows than the base: only the base's are compared, and the version stores the others. With
     `conversations`, the chat template must match too. Raises WrongBase for the first difference.
     """
-    check_shape(model, base, leave_out, described, grown=grown)
-    if base.weight_probe is not None:
-        quantized = any(fingerprint.is_quantized(parameter) for parameter in backbone(model).parameters())
-        here = fingerprint.weight_probe(model, leave_out, parameters, base.vocabulary_size)
-        check_probe(here, base, described, quantized=quantized)
+    if parameters is not None:
+        _check_weights(model, base, leave_out, described, parameters, grown)
+    elif not (once := ModelCheck(model, base, leave_out, grown)).is_known():
+        _check_weights(model, base, leave_out, described, None, grown)
+        once.remember()
     if tokenizer is not None and (off := other_tokenizer(tokenizer, base, conversations=conversations)):
         raise WrongBase(f"the tokenizer of {described} {off} of {_name(base)}: load the one it was trained with")
     config: Any = getattr(unwrapped(model), "config", None)
@@ -132,6 +133,22 @@ def check_base(
     same_release = base.config_digest is not None and base.transformers == installed("transformers")
     if config is not None and same_release and base.config_digest not in fingerprint.config_digests(config):
         raise WrongBase(f"{described} has the weights of {_name(base)} under another configuration: load it unchanged")
+
+
+def _check_weights(
+    model: nn.Module,
+    base: Base,
+    leave_out: Collection[str],
+    described: str,
+    parameters: Parameters | None,
+    grown: bool,
+) -> None:
+    """Check a model's vocabulary, layers and weights. Raises WrongBase for the first difference."""
+    check_shape(model, base, leave_out, described, grown=grown)
+    if base.weight_probe is not None:
+        quantized = any(fingerprint.is_quantized(parameter) for parameter in backbone(model).parameters())
+        here = fingerprint.weight_probe(model, leave_out, parameters, base.vocabulary_size)
+        check_probe(here, base, described, quantized=quantized)
 
 
 def check_shape(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
@@ -152,7 +152,7 @@ def weight_probe(
                 raise WrongBase(f"{name} holds no weights (it is on the meta device): load the base whole first")
             if 0 in parameter.shape:
                 continue
-            dense = _dequantised(parameter)
+            dense = dequantised(parameter)
             if name in tables:
                 dense = dense[:rows]
                 if dense.is_floating_point() and not is_quantized(parameter):
@@ -186,7 +186,8 @@ def is_quantized(parameter: Tensor) -> bool:
     return hasattr(parameter, "quant_state") or hasattr(parameter, "SCB")
 
 
-def _dequantised(parameter: Tensor) -> Tensor:
+def dequantised(parameter: Tensor) -> Tensor:
+    """Return a parameter's values, in its logical shape, without gradients."""
     if (scales := getattr(parameter, "SCB", None)) is not None:
         from bitsandbytes.functional import int8_vectorwise_dequant
 
@@ -202,16 +203,16 @@ def _dequantised(parameter: Tensor) -> Tensor:
 
 def config_digest(config: PretrainedConfig) -> str:
     """Return the sha256 over the settings that change the computation; the dtype of the weights is left out."""
-    return _config_digest(config, None)
+    return _config_digest(config.to_diff_dict(), None)
 
 
 def config_digests(config: PretrainedConfig) -> frozenset[str]:
     """Return `config_digest` and its older forms, which included the dtype of the weights where a part names one."""
-    older = (_config_digest(config, dtype) for dtype in ("float32", "bfloat16", "float16", "float64"))
-    return frozenset([config_digest(config), *older])
+    settings = config.to_diff_dict()
+    return frozenset(_config_digest(settings, dtype) for dtype in (None, "float32", "bfloat16", "float16", "float64"))
 
 
-def _config_digest(config: PretrainedConfig, dtype: str | None) -> str:
+def _config_digest(stated: Mapping[str, Any], dtype: str | None) -> str:
     """Digest a configuration with `dtype` in each part (such as `text_config`) that names a dtype; None removes it."""
 
     def part(value: Any) -> Any:
@@ -225,7 +226,7 @@ def _config_digest(config: PretrainedConfig, dtype: str | None) -> str:
                 settings[key] = dtype
         return settings
 
-    return _digest({key: part(value) for key, value in config.to_diff_dict().items() if key not in VOLATILE})
+    return _digest({key: part(value) for key, value in stated.items() if key not in VOLATILE})
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:

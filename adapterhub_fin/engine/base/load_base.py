@@ -221,13 +221,13 @@ def _owner(model: nn.Module, parameter: str) -> tuple[nn.Module, str]:
     return module, name
 
 
-def materialise(shell: nn.Module, like: torch.Tensor) -> list[str]:
-    """Allocate the parameters of a meta head; return the modules whose values a version must supply.
+def materialise(modules: Mapping[str, nn.Module], like: torch.Tensor) -> list[str]:
+    """Allocate the parameters of a meta head's modules; return the names of those whose values a version must supply.
 
     Of `like`, a parameter of any shape, the dtype and the device are used.
     """
     empty_modules = []
-    for path, module in shell.named_modules():
+    for path, module in modules.items():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter.is_meta:
                 empty_modules.append(path)

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.rounding import grid, half_step
@@ -33,14 +37,10 @@ def row_sums(name: str, table: Tensor) -> dict[str, Any]:
     `size` is the largest sum of magnitudes of a block, and `grid` the coarsest type that represents all elements. The
     column that is read of row r is (a * r + b) modulo the width, with a and b from the sha256 of the table's name.
     """
-    rows, width = table.shape
+    rows = len(table)
     block = math.ceil(rows / BLOCKS)
-    stream = hashlib.sha256(name.encode()).digest()
     sums, sizes, elements = [], [], []
-    for column in range(COLUMNS):
-        a, b = (int.from_bytes(stream[4 * k : 4 * k + 4], "big") for k in (2 * column, 2 * column + 1))
-        row = torch.arange(rows)
-        read = table[row.to(table.device), ((a % width) * row + b).remainder(width).to(table.device)].detach()
+    for read in table.detach().take(row_elements(name, table.shape).to(table.device)):
         values = torch.nn.functional.pad(read.cpu().double(), (0, -rows % block)).view(-1, block)  # (blocks, block)
         sums.append(values.sum(1))
         sizes.append(values.abs().sum(1))
@@ -53,6 +53,23 @@ def row_sums(name: str, table: Tensor) -> dict[str, Any]:
         "size": _written(float(torch.cat(sizes).max())),
         "sums": [_written(value) for value in torch.cat(sums).tolist()],
     }
+
+
+def row_elements(name: str, shape: Sequence[int]) -> Tensor:
+    """Return the row-major indices of the elements that are read of a table (rows, width): (COLUMNS, rows)."""
+    return torch.from_numpy(_row_elements(name, *shape))
+
+
+@lru_cache(maxsize=16)
+def _row_elements(name: str, rows: int, width: int) -> np.ndarray:
+    """Return the indices; no tensor, which would keep the mode or the device that it was first made in."""
+    stream = hashlib.sha256(name.encode()).digest()
+    row = np.arange(rows)
+    indices = []
+    for column in range(COLUMNS):
+        a, b = (int.from_bytes(stream[4 * k : 4 * k + 4], "big") for k in (2 * column, 2 * column + 1))
+        indices.append(row * width + ((a % width) * row + b) % width)
+    return np.stack(indices)
 
 
 def first_moved(here: RowSums, stored: RowSums) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from adapterhub_fin.engine.base import fingerprint
+from adapterhub_fin.engine.base.fingerprint_once import tokenizer_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -39,7 +39,7 @@ WORDS_PER_TEXT = 500
 
 def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Return the fields of a base that describe its tokenizer: two digests and a probe."""
-    digest = fingerprint.tokenizer_digest(tokenizer)
+    digest = tokenizer_digest(tokenizer)
     texts = {text: _ids(tokenizer, text) for text in (*TEXTS, *_marked(tokenizer))}
     return {
         "tokenizer_digest": digest,
@@ -53,7 +53,7 @@ def other_tokenizer(tokenizer: PreTrainedTokenizerBase, base: Base, *, conversat
 
     With `conversations`, the chat template is compared too.
     """
-    digest = fingerprint.tokenizer_digest(tokenizer)
+    digest = tokenizer_digest(tokenizer)
     if base.tokenizer_digest is not None and digest != base.tokenizer_digest:
         return "has another vocabulary or other special tokens than that"
     if base.tokenizer_probe is not None:

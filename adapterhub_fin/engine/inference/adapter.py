@@ -18,6 +18,7 @@ from adapterhub_fin.engine.inference.rows import Row, input_rows
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText
 from adapterhub_fin.plugin.examples import encode_inputs
 from adapterhub_fin.plugin.options import checked
+from adapterhub_fin.plugin.other_adapters import own_modules
 from adapterhub_fin.plugin.progress_lines import progress as bar
 from adapterhub_fin.plugin.texts import check_prompt, check_prompts
 from adapterhub_fin.recipe.decoding import Decoding
@@ -229,7 +230,7 @@ class Adapter:
         Other threads that want the model, or another on the same backbone, wait. Each module's own mode comes back.
         """
         with computing(self.model), aligned_padding(self.model, self.tokenizer.pad_token_id):
-            in_training = [module for module in self.model.modules() if module.training]
+            in_training = [module for module in own_modules(self.model, self.adapter_name) if module.training]
             self.method.activate(self.model, self.adapter_name)
             _set_training(in_training, False)
             try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.adapter_names import (
+    adapters_apart,
     check_unchanged,
     new_adapter_name,
     note_wrapper,
@@ -37,10 +39,11 @@ from adapterhub_fin.engine.peft.embeddings import (
     live_embeddings,
     stored_embeddings,
 )
-from adapterhub_fin.engine.peft.read_back import check_fits
+from adapterhub_fin.engine.peft.read_back import check_fits, is_apart
 from adapterhub_fin.errors import WrongBase
 from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.model_parts import backbone, unwrapped, vocabulary_size
+from adapterhub_fin.plugin.other_adapters import hidden
 
 if TYPE_CHECKING:
     import torch
@@ -62,51 +65,82 @@ def attach_version(
     private: bool = False,
 ) -> Adapter:
     """Put a version onto a model; `private` says that this load made the model, and nobody else has it."""
-    version, method, modules_to_save = resolved.version, resolved.method, resolved.modules_to_save
-    stored = stored_embeddings(model, resolved.folder)
-    rows = max(vocabulary_size(model) or 0, stored.rows) or None  # also those that this load may grow it to
-    tokenizer, mode = tokenizer and padding(tokenizer, rows), model.training
-    model = wrapper_of(model)
+    mode, model = model.training, wrapper_of(model)
     lock_of(model)  # so that a fork knows of it
-    changes = method.changes_base(resolved.folder)
-    check_unchanged(model, changes, version.reference)
-    base, apart, grown = base_requirements(model, resolved, stored)
-    conversations = renders_by_base(resolved.head)
-    check_base(model, tokenizer, base, apart, described, grown=grown, conversations=conversations)
-    # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
-    first = None
-    if base.fingerprint != "verified":
-        rows = stored.rows_before(vocabulary_size(model))
-        first = describe_base(model, tokenizer, apart, base.repository, base.revision, rows=rows)
-    fit_vocabulary(model, stored, version.reference, private=private)
-    live = {} if private else live_embeddings(model, stored)
-    if changed_embeddings(live, resolved.folder):
-        changes = "whole embeddings"
+    apart = is_apart(resolved.method, resolved.folder)
+    with hidden(model, adapters_apart(model) if apart else ()):
+        return _Attaching(model, resolved, described, mode, apart, private).attach(tokenizer)
+
+
+@dataclass(frozen=True)
+class _Attaching:
+    """Check a version's base and fit, then put the version onto the model."""
+
+    model: nn.Module
+    resolved: ResolvedVersion
+    described: str
+    mode: bool  # in training, for the modules that are added
+    apart: bool  # the adapter and others that are so too make no difference to one another, and are hidden meanwhile
+    private: bool
+
+    def attach(self, tokenizer: PreTrainedTokenizerBase | None) -> Adapter:
+        model, resolved, version = self.model, self.resolved, self.resolved.version
+        stored = stored_embeddings(model, resolved.folder)
+        rows = max(vocabulary_size(model) or 0, stored.rows) or None  # also those that this load may grow it to
+        tokenizer = tokenizer and padding(tokenizer, rows)
+        changes = resolved.method.changes_base(resolved.folder)
         check_unchanged(model, changes, version.reference)
-    task = resolved.head.task if resolved.head else None
-    context = AttachContext(
-        adapter_name=new_adapter_name(),
-        modules_to_save=modules_to_save,
-        task=task,
-        base=version.manifest.base.repository,
-    )
-    check_fits(method, model, context, resolved.folder, version.reference)
-    take_adapter_name(model, context.adapter_name, version.manifest.method.name, version.reference if changes else None)
-    before = set(model.modules())
-    adapted = method.rebuild(model, context, resolved.folder)
-    fill_adapter(method, adapted, context.adapter_name, resolved.folder)
-    note_wrapper(model, adapted)
-    for name, parameter in adapted.named_parameters():  # what else is on the model may be in training
-        if context.adapter_name in name.split("."):
-            parameter.requires_grad_(False)
-    for module in adapted.modules():
-        if module not in before:  # the caller's own modules keep the modes that they have
-            module.training = mode
-    if first is not None:
-        record_first_fingerprint(resolved.registry, version, first)
-    length = max_length(version, tokenizer)
-    read = with_chat_template(tokenizer, resolved.head) if tokenizer else NoTokenizer()
-    return Adapter(version, adapted, read, method, resolved.head, context.adapter_name, length)
+        first = self._check_base(tokenizer, stored)
+        fit_vocabulary(model, stored, version.reference, private=self.private)
+        live = {} if self.private else live_embeddings(model, stored)
+        if changed_embeddings(live, resolved.folder):
+            changes = "whole embeddings"
+            check_unchanged(model, changes, version.reference)
+        adapted, adapter_name = self._put_on(changes)
+        if first is not None:
+            record_first_fingerprint(resolved.registry, version, first)
+        length = max_length(version, tokenizer)
+        read = with_chat_template(tokenizer, resolved.head) if tokenizer else NoTokenizer()
+        return Adapter(version, adapted, read, resolved.method, resolved.head, adapter_name, length)
+
+    def _check_base(self, tokenizer: PreTrainedTokenizerBase | None, stored: StoredEmbeddings) -> Base | None:
+        """Check the model, and return the fingerprint to record where the version's own was declared only.
+
+        It is read before the adapter is on the model: some alter the base's weights, or wrap its layers.
+        """
+        model, resolved = self.model, self.resolved
+        base, left_out, grown = base_requirements(model, resolved, stored)
+        conversations = renders_by_base(resolved.head)
+        check_base(model, tokenizer, base, left_out, self.described, grown=grown, conversations=conversations)
+        if base.fingerprint == "verified":
+            return None
+        rows = stored.rows_before(vocabulary_size(model))
+        return describe_base(model, tokenizer, left_out, base.repository, base.revision, rows=rows)
+
+    def _put_on(self, changes: str | None) -> tuple[nn.Module, str]:
+        """Return what the method wrapped around the model, and the new adapter's name on it."""
+        model, resolved = self.model, self.resolved
+        method, reference = resolved.method, resolved.version.reference
+        context = AttachContext(
+            adapter_name=new_adapter_name(),
+            modules_to_save=resolved.modules_to_save,
+            task=resolved.head.task if resolved.head else None,
+            base=resolved.version.manifest.base.repository,
+        )
+        check_fits(method, model, context, resolved.folder, reference, apart=self.apart)
+        name, owner = context.adapter_name, resolved.version.manifest.method.name
+        take_adapter_name(model, name, owner, reference if changes else None, apart=self.apart)
+        before = set(model.modules())
+        adapted = method.rebuild(model, context, resolved.folder)
+        fill_adapter(method, adapted, name, resolved.folder)
+        note_wrapper(model, adapted)
+        for path, parameter in adapted.named_parameters():  # what else is on the model may be in training
+            if name in path.split("."):
+                parameter.requires_grad_(False)
+        for module in adapted.modules():
+            if module not in before:  # the caller's own modules keep the modes that they have
+                module.training = self.mode
+        return adapted, name
 
 
 def with_head(base: nn.Module, resolved: ResolvedVersion) -> nn.Module:
@@ -121,9 +155,11 @@ def with_head(base: nn.Module, resolved: ResolvedVersion) -> nn.Module:
         shell = resolved.head.skeleton(inner.config)  # type: ignore[arg-type]
     if backbone(shell) is shell:  # the head needs no more than the backbone
         return base
+    of_backbone = set(backbone(shell).modules())
+    own = {path: module for path, module in shell.named_modules() if module not in of_backbone}
     setattr(shell, shell.base_model_prefix, inner)
     tie(shell)
-    drawn = materialise(shell, next(inner.parameters()))
+    drawn = materialise(own, next(inner.parameters()))
     if resolved.head.task == "CAUSAL_LM" and (lost := sorted(set(drawn) - set(resolved.modules_to_save))):
         raise WrongBase(
             f"the model given as base is a bare {type(inner).__name__}: it lacks {lost[0]}, which "
@@ -131,8 +167,7 @@ def with_head(base: nn.Module, resolved: ResolvedVersion) -> nn.Module:
             "an AutoModelForCausalLM"
         )
     check_covered(drawn, resolved.modules_to_save, resolved.version.reference)
-    own = set(shell.modules()).difference(inner.modules())
-    for module in own:  # those of the backbone keep the modes that they have
+    for module in own.values():  # those of the backbone keep the modes that they have
         module.training = inner.training
     if resolved.head.task == "CAUSAL_LM":  # a bare backbone knows nothing of how its base writes
         from transformers import GenerationConfig
