@@ -239,7 +239,7 @@ def test_what_was_fitted_to_the_span_is_refused(pair: Any) -> None:
     fitted = [{"what": "threshold", "until": "2020-01-25T00:00:00Z"}]
     planted = replace(signals, facts={**signals.facts, "fitted": fitted})
     assert "threshold was fitted to what was known until 2020-01-25" in refused(
-        pair.table_recipe(planted), "fitted", "forged"
+        pair.table_recipe(planted), "fitted", "forged", "unverified"
     )
 
 

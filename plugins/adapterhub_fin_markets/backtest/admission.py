@@ -30,6 +30,7 @@ REASONS: Final[Mapping[str, str]] = {
     "universe": "the ticker was not in the universe at the decision",
     "forged": "the table dates the signal earlier than its texts and adapters allow",
     "opinion": "the table's opinion is not what the registry's versions answer of its texts",
+    "unverified": "what the table was fitted to can't be computed again",
 }
 Reason = tuple[str, np.ndarray, Callable[[int], str]]  # its key, its rows, and what says why of one
 _NEVER: Final = np.datetime64("NaT", "us")
@@ -63,6 +64,7 @@ class Sources:
     aliased: Sequence[str | None] = ()  # (texts.names,): the digest that the alias meant when each could be read
     fitted: Sequence[tuple[str, np.datetime64]] = ()  # what was fitted, and until when its rows were known
     other_opinions: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # rows, of a table
+    unverified: str | None = None  # why the opinions of a table that was fitted can't be computed again
 
     @property
     def ends(self) -> np.ndarray:
@@ -203,6 +205,9 @@ def _of_table(signals: Signals, sources: Sources) -> Iterator[Reason]:
         forged,
         lambda row: f"the table says that it was known at {signals.known_at[row]}Z, and it was at {latest[row]}Z",
     )
+    if sources.unverified is not None:
+        says = np.flatnonzero((signals.signal != 0) | signals.actionable | (signals.confidence > 0))
+        yield "unverified", says, partial(_always, sources.unverified)
     yanked = {
         version.digest: f"{version.reference}, which answered its texts, was yanked at {format_instant(yank.at)}"
         for version in filter(None, sources.versions)

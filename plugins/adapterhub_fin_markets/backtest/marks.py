@@ -13,7 +13,6 @@ from adapterhub_fin_markets.backtest.comparisons import Comparisons
 from adapterhub_fin_markets.backtest.ledger import Ledger
 from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.backtest.result import Mark
-from adapterhub_fin_markets.backtest.verifying import verifiable
 from adapterhub_fin_markets.prices.findings import LATER
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.signals.table import Signals
@@ -55,10 +54,6 @@ def find_marks(
         yield Mark("orders fill at the very instant of the close that they were decided at", red=True)
     for version in yanked:
         yield Mark(version.sentence("signals", left_out_of="texts"))
-    if recipe.signals.path is not None and not verifiable(signals):
-        yield Mark(
-            "the table's opinions are calibrated, and were not answered again: their dates alone were recomputed"
-        )
     if unread:
         yield Mark(f"{unread:,} texts of the span were read by no decision: see signals.window")
     highest = float(np.nan_to_num(np.abs(ledger.weights).sum(1)).max())

@@ -29,20 +29,31 @@ class SignalsChoice(SignalOptions):
     texts: DocumentsPart = Field(
         description="The corpus of the dated texts, as in a recipe; a table's texts are dated by it anew."
     )
+    labels: DocumentsPart | None = Field(
+        None,
+        description="Of a table that was fitted on a corpus of its own: that corpus of labelled texts, to fit it anew.",
+    )
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
         if self.adapter is None and self.path is None:
             raise ValueError("give an adapter, or the path of a table of signals")
-        making = self.model_fields_set - {"adapter", "path", "texts", "ticker", "include_base"}
+        making = self.model_fields_set - {"adapter", "path", "texts", "labels", "ticker", "include_base"}
         if self.path is not None and making:
             raise ValueError(f"a table of signals is made already: leave out {', '.join(sorted(making))}")
+        if self.path is None and self.labels is not None:
+            raise ValueError("labels are for a table: give the corpus in calibration, or in threshold")
         if "calendar" in self.model_fields_set or self.allow_lookahead:
             raise ValueError(
                 "decisions are taken at the closes of the prices, and look ahead only by --allow-lookahead: leave out "
                 "calendar and allow_lookahead"
             )
         return self
+
+
+def corpus_of(part: DocumentsPart) -> dict[str, Any]:
+    """Return the corpus of a recipe's part, as `signals` takes it."""
+    return {"name": part.name, **part.options.model_dump(exclude_unset=True)}
 
 
 class Span(Options):

@@ -28,11 +28,11 @@ from adapterhub_fin_markets.backtest.known_by import known_by
 from adapterhub_fin_markets.backtest.ledger import Ledger, run_ledger
 from adapterhub_fin_markets.backtest.marks import check_prices_known, find_marks
 from adapterhub_fin_markets.backtest.orders import Orders
-from adapterhub_fin_markets.backtest.recipe import BacktestRecipe, SignalsChoice
+from adapterhub_fin_markets.backtest.recipe import BacktestRecipe, corpus_of
 from adapterhub_fin_markets.backtest.regimes import label_regimes
 from adapterhub_fin_markets.backtest.result import BacktestResult
 from adapterhub_fin_markets.backtest.sizing import orders_of
-from adapterhub_fin_markets.backtest.verifying import other_opinions, verifiable
+from adapterhub_fin_markets.backtest.verifying import verified
 from adapterhub_fin_markets.backtest.withdrawn import withdrawn
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
@@ -67,15 +67,15 @@ def backtest(
     """
     read = recipe if isinstance(recipe, BacktestRecipe) else BacktestRecipe.read(recipe, overrides)
     prices = read.prices.read()
-    texts = read_texts(_corpus(read.signals), read.signals.tickers)
+    texts = read_texts(corpus_of(read.signals.texts), read.signals.tickers)
     if not allow_lookahead:
         check_prices_known(prices.select(slice(None), texts.tickers))
     signals = _within(_signals(read, prices, texts, allow_lookahead, loading or {}), read)
     _check_in_common(signals, prices)
     available = dict(zip(texts.digests, texts.available_at, strict=True))
     sources = find_sources(signals, available, read.signals.include_base, fitted_before=texts.fitted_before)
-    if read.signals.path is not None and verifiable(signals):
-        sources = replace(sources, other_opinions=other_opinions(signals, texts, read.signals.tickers, loading or {}))
+    if read.signals.path is not None:
+        sources = verified(signals, texts, read.signals, sources, loading or {})
     refusals = tuple(examine(signals, sources, prices, np.timedelta64(read.test.embargo_length, "us")))
     if not allow_lookahead:
         raise_refused(refusals)
@@ -123,10 +123,6 @@ def run_admitted(
         known_by=tuple(known_by(signals, sources, tested)),
         yanked=yanked,
     )
-
-
-def _corpus(choice: SignalsChoice) -> Mapping[str, Any]:
-    return {"name": choice.texts.name, **choice.texts.options.model_dump(exclude_unset=True)}
 
 
 def _signals(

@@ -29,6 +29,7 @@ class Labelled:
     probabilities: np.ndarray  # (texts, 3)
     truth: np.ndarray  # column of the direction: 0 SELL, 1 HOLD, 2 BUY
     until: np.datetime64  # when the latest text or label was known
+    source: Mapping[str, Any] | None  # name, options and digest of a corpus of their own, None of that of the signals
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,7 @@ class Fitted:
     calibration: Calibration | None
     threshold: float
     until: Mapping[str, np.datetime64]  # by what was fitted
+    how: Mapping[str, Mapping[str, Any]]  # the options of each, with the source of its labelled texts as corpus
 
     @property
     def facts(self) -> list[dict[str, Any]]:
@@ -52,21 +54,26 @@ def fit(reference: Any, texts: DatedTexts, options: SignalOptions, registry: Any
     them were known before the date, or where no threshold has the precision.
     """
     until: dict[str, np.datetime64] = {}
+    how: dict[str, dict[str, Any]] = {}
     calibration, threshold = None, 0.0
     if options.calibration is not None:
         rows = _labelled(reference, texts, options.calibration, options, registry, loading)
         calibration = fit_calibration(options.calibration.name, rows.probabilities, rows.truth)
-        until["calibration"] = rows.until
+        until["calibration"], how["calibration"] = rows.until, _how(options.calibration, rows)
     if isinstance(options.threshold, ThresholdOptions):
         rows = _labelled(reference, texts, options.threshold, options, registry, loading)
         probabilities = rows.probabilities if calibration is None else calibration.apply(rows.probabilities)
         threshold = fit_threshold(probabilities, rows.truth, options.threshold.precision)
-        until["threshold"] = rows.until
+        until["threshold"], how["threshold"] = rows.until, _how(options.threshold, rows)
     else:
         threshold = options.threshold
     if texts.fitted_before is not None:
         until["corpus"] = np.datetime64(texts.fitted_before.astimezone(UTC).replace(tzinfo=None), "us")
-    return Fitted(calibration, threshold, until)
+    return Fitted(calibration, threshold, until, how)
+
+
+def _how(options: FitOptions, rows: Labelled) -> dict[str, Any]:
+    return {**options.model_dump(mode="json", exclude={"corpus"}), "corpus": rows.source and dict(rows.source)}
 
 
 def fit_threshold(probabilities: np.ndarray, truth: np.ndarray, precision: float, fewest: int = FEW_ACTED) -> float:
@@ -128,7 +135,8 @@ def _labelled(
         )
     truth = np.array([_column(texts.labels[row], options) for row in rows.tolist()])
     until = max(texts.label_known_at[rows].max(), texts.available_at[rows].max())
-    return Labelled(answered.probabilities[rows], truth, until)
+    own = texts.source if fitting.corpus is not None else None
+    return Labelled(answered.probabilities[rows], truth, until, own)
 
 
 def _column(label: Any, options: SignalOptions) -> int:

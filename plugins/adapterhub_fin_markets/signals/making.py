@@ -180,6 +180,7 @@ def _table(
             "directions": dict(options.directions),
             "calibration": None if fitted.calibration is None else fitted.calibration.facts,
             "fitted": fitted.facts,
+            "fitting": {what: dict(how) for what, how in fitted.how.items()},
             "refused": dict(sorted(refused.items())),
             "texts": len(texts),
             "duplicates": texts.duplicates,
