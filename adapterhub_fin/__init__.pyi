@@ -75,6 +75,12 @@ from adapterhub_fin.engine.pool.answers import (
     PoolStats as PoolStats,
 )
 from adapterhub_fin.engine.pool.answers import (
+    PoolText as PoolText,
+)
+from adapterhub_fin.engine.pool.answers import (
+    PoolVector as PoolVector,
+)
+from adapterhub_fin.engine.pool.answers import (
     PoolVectors as PoolVectors,
 )
 from adapterhub_fin.engine.pool.answers import (
@@ -85,6 +91,12 @@ from adapterhub_fin.engine.pool.pool import (
 )
 from adapterhub_fin.engine.pool.pool import (
     pool as pool,
+)
+from adapterhub_fin.engine.pool.serving import (
+    Serving as Serving,
+)
+from adapterhub_fin.engine.pool.serving_settings import (
+    ServingStats as ServingStats,
 )
 from adapterhub_fin.engine.probing.probe import (
     probe as probe,
@@ -162,6 +174,9 @@ from adapterhub_fin.errors import (
     Corrupted as Corrupted,
 )
 from adapterhub_fin.errors import (
+    DeadlineExceeded as DeadlineExceeded,
+)
+from adapterhub_fin.errors import (
     ForgetsTooMuch as ForgetsTooMuch,
 )
 from adapterhub_fin.errors import (
@@ -175,6 +190,9 @@ from adapterhub_fin.errors import (
 )
 from adapterhub_fin.errors import (
     NotFound as NotFound,
+)
+from adapterhub_fin.errors import (
+    Overloaded as Overloaded,
 )
 from adapterhub_fin.errors import (
     PluginError as PluginError,

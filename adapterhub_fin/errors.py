@@ -7,6 +7,8 @@ AdapterHubError
 ├── Refused               what was asked for is not done, though it could be read
 │   ├── LookAhead         a version knew something from as_of on
 │   ├── PolicyViolation   a policy or a plugin's veto said no
+│   ├── Overloaded        more rows wait than a server may hold: try again later
+│   ├── DeadlineExceeded  a row was not answered within its time
 │   └── Unsupported       nothing here can do that with this adapter, base or engine
 ├── Corrupted             stored bytes differ from the manifest
 ├── NotAnAdapter          a folder that can't be stored
@@ -76,11 +78,13 @@ __all__ = [
     "BadText",
     "BaseNotFound",
     "Corrupted",
+    "DeadlineExceeded",
     "ForgetsTooMuch",
     "LookAhead",
     "NotAnAdapter",
     "NotFinite",
     "NotFound",
+    "Overloaded",
     "PluginError",
     "PolicyViolation",
     "ReadOnly",
@@ -141,6 +145,18 @@ class WrongBase(AdapterHubError):
 
 class WrongTensors(AdapterHubError):
     """Report stored tensors that don't match the model's parameters one to one."""
+
+
+class Overloaded(Refused):
+    """Report a server that holds as many rows as it may; `retry_after` says in how many seconds to try again."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(Refused, TimeoutError):
+    """Report a row that was not answered within the time that its caller gave."""
 
 
 class NotFinite(AdapterHubError):

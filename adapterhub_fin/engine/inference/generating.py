@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +15,7 @@ from transformers import GenerationConfig, StoppingCriteria
 from adapterhub_fin.engine.base.locks import drawing, is_mine, tokenizing
 from adapterhub_fin.engine.base.positions import position_limit
 from adapterhub_fin.engine.inference.finite import FiniteScores
-from adapterhub_fin.engine.inference.stopping import Ending, PieceStreamer, WritesMark, ending
+from adapterhub_fin.engine.inference.stopping import Ending, PieceStreamer, WritesMark, Written, ending
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
 from adapterhub_fin.plugin.examples import check_tokens
 from adapterhub_fin.plugin.head_bases import CausalHead
@@ -52,21 +52,29 @@ def generate(
     adapter: Writer, prompts: Sequence[Prompt], batch_size: int, decoding: Decoding, shown: bool = False
 ) -> list[str]:
     """Write on from each prompt, in the order given."""
+    return [each.text for each in generate_counted(adapter, prompts, batch_size, decoding, shown)]
+
+
+def generate_counted(
+    adapter: Writer, prompts: Sequence[Prompt], batch_size: int, decoding: Decoding, shown: bool = False
+) -> list[Written]:
+    """Write on from each prompt, in the order given, and count the tokens."""
     tokenizer, end = writing(adapter)
-    written: list[str] = []
+    written: list[Written] = []
     shown = shown and len(prompts) > batch_size
     with seeded(decoding), adapter.answering(), progress("writing", len(prompts), shown=shown) as advance:
         for start in range(0, len(prompts), batch_size):
             batch = _batch(adapter, tokenizer, prompts[start : start + batch_size], decoding)
             tokens = written_tokens(adapter, tokenizer, batch, decoding, end)
             # Trained vectors before the text are not among the tokens; the prompt is, padding included.
-            written += [end.cut(row, tokenizer) for row in tokens[:, batch["input_ids"].shape[1] :].tolist()]
+            new, sizes = tokens[:, batch["input_ids"].shape[1] :], batch["attention_mask"].sum(1)
+            written += [end.cut(row, tokenizer, size) for row, size in zip(new.tolist(), sizes.tolist(), strict=True)]
             advance(len(batch["input_ids"]))
     return written
 
 
-def stream(adapter: Writer, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
-    """Yield what the model writes after a prompt, as it is written.
+def stream(adapter: Writer, prompt: Prompt, decoding: Decoding) -> Generator[str, None, Written]:
+    """Yield what the model writes after a prompt, as it is written; return the text with its tokens counted.
 
     A thread of its own computes, and holds the model until its last token, or the next one once the reader has left.
     It never waits for its reader, who may ask another adapter meanwhile, and then waits for the whole text.
@@ -92,8 +100,9 @@ def stream(adapter: Writer, prompt: Prompt, decoding: Decoding) -> Iterator[str]
 
     thread = Thread(target=work, daemon=True)
     thread.start()
+    text: list[str] = []
     try:
-        yield from end.until(_pieces(streamer))
+        marked = yield from end.until(_gathered(_pieces(streamer), text))
     finally:
         left.set()
         # Once it has the model, wait until it is free again; not where this thread is in its way, or is itself it, as
@@ -102,6 +111,16 @@ def stream(adapter: Writer, prompt: Prompt, decoding: Decoding) -> Iterator[str]
             thread.join()
     if failed:
         raise failed[0]
+    whole = "".join(text)
+    size = int(batch["attention_mask"].sum())
+    return Written(whole[: end.find(whole)], size, streamer.new_tokens, streamer.ended or marked)
+
+
+def _gathered(pieces: Iterator[str], text: list[str]) -> Iterator[str]:
+    """Yield pieces, and keep them in `text`."""
+    for piece in pieces:
+        text.append(piece)
+        yield piece
 
 
 def _pieces(streamer: Any) -> Iterator[str]:

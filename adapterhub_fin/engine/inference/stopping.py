@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from adapterhub_fin.plugin.head_bases import CausalHead
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Hold a text that was written, the tokens of its prompt and its own, and whether it ended by itself."""
+
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    ended: bool  # otherwise max_new_tokens cut it
+
+
 @dataclass(frozen=True)
 class Ending:
     """Hold what ends a text: one of some tokens, or one of some marks that take several tokens to write."""
@@ -26,23 +37,31 @@ class Ending:
     tokens: frozenset[int]
     marks: tuple[str, ...]
 
-    def cut(self, tokens: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
-        """Return the text of new tokens up to what ends it."""
+    def cut(self, tokens: list[int], tokenizer: PreTrainedTokenizerBase, prompt_tokens: int) -> Written:
+        """Return the text of new tokens up to what ends it; of an end, only the tokens of a mark are counted."""
+
+        def text(count: int) -> str:
+            return str(tokenizer.decode(tokens[:count], skip_special_tokens=True))
+
         end = next((index for index, token in enumerate(tokens) if token in self.tokens), len(tokens))
-        text = str(tokenizer.decode(tokens[:end], skip_special_tokens=True))
-        return text[: self.find(text)]
+        written = text(end)
+        if (mark := self.find(written)) is None:
+            return Written(written, prompt_tokens, end, end < len(tokens))
+        # Other rows of a batch are written on meanwhile, and this one is padded.
+        count = bisect_left(range(end), True, key=lambda tokens: self.find(text(tokens)) is not None)
+        return Written(written[:mark], prompt_tokens, count, True)
 
     def find(self, text: str) -> int | None:
         """Return where the first mark begins; None where there is none."""
         return min((start for mark in self.marks if (start := text.find(mark)) >= 0), default=None)
 
-    def until(self, pieces: Iterator[str]) -> Iterator[str]:
-        """Yield pieces up to the first mark, which may begin in one and end in another."""
-        width, pending = max((len(mark) - 1 for mark in self.marks), default=0), ""
+    def until(self, pieces: Iterator[str]) -> Generator[str, None, bool]:
+        """Yield pieces up to the first mark, which may begin in one and end in another; return whether one came."""
+        width, pending, ended = max((len(mark) - 1 for mark in self.marks), default=0), "", False
         for piece in pieces:
             pending += piece
             if (end := self.find(pending)) is not None:
-                pending = pending[:end]
+                pending, ended = pending[:end], True
                 break
             ready = max(len(pending) - width, 0)
             if pending[:ready]:
@@ -50,6 +69,7 @@ class Ending:
             pending = pending[ready:]
         if pending:
             yield pending
+        return ended
 
 
 def ending(model: Any, head: CausalHead, tokenizer: PreTrainedTokenizerBase) -> Ending:
@@ -102,8 +122,11 @@ class PieceStreamer(TextIteratorStreamer):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, ending: Ending) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.ending = ending
+        self.ending, self.new_tokens, self.ended = ending, 0, False
 
     def put(self, value: Tensor) -> None:
-        if self.next_tokens_are_prompt or int(value.flatten()[0]) not in self.ending.tokens:
+        prompt = self.next_tokens_are_prompt
+        self.ended = not prompt and int(value.flatten()[0]) in self.ending.tokens
+        if not self.ended:
+            self.new_tokens += not prompt
             super().put(value)  # type: ignore[no-untyped-call]

@@ -19,16 +19,33 @@ class PoolAnswer:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class PoolText(PoolAnswer):
+    """Hold a text that a version wrote and its tokens; `ended` is false where max_new_tokens cut it."""
+
+    prompt_tokens: int
+    new_tokens: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PoolVector(PoolAnswer):
+    """Hold the vector of one row, (hidden,) float32, and how many tokens of the row were read."""
+
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PoolVectors:
-    """Hold the vectors of rows, (rows, hidden) float32, and the version of each.
+    """Hold the vectors of rows, (rows, hidden) float32, with the version of each and the tokens that were read of it.
 
-    A row that was refused and skipped has None as its version, and NaN as its vector.
+    A row that was refused and skipped has None as its version, NaN as its vector, and no tokens.
     """
 
     vectors: np.ndarray
     references: tuple[str | None, ...]
     digests: tuple[str | None, ...]
+    tokens: tuple[int, ...]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the vectors as an array (rows, hidden)."""

@@ -14,12 +14,12 @@ from adapterhub_fin.engine.base.locks import computing_together
 from adapterhub_fin.engine.inference.generating import (
     Prompt,
     encoded_prompts,
-    generate,
+    generate_counted,
     padded,
     writing,
     written_tokens,
 )
-from adapterhub_fin.engine.inference.stopping import Ending
+from adapterhub_fin.engine.inference.stopping import Ending, Written
 from adapterhub_fin.engine.pool.resident import Resident
 from adapterhub_fin.engine.pool.routing import Route, Segment, routed
 from adapterhub_fin.errors import BadRecipe
@@ -86,7 +86,7 @@ def written(
     batch_size: int,
     decoding: Decoding,
     advance: Callable[[int], Any],
-) -> dict[int, str]:
+) -> dict[int, Written]:
     """Return what is written after each prompt, by its number.
 
     What is drawn depends on its batch, so that prompts are mixed in greedy decoding alone.
@@ -96,7 +96,7 @@ def written(
     asked: list[_Asked] = []
     for _, group in groupby(prompts, key=lambda each: each[1].version.digest):
         asked += _encoded(list(group))
-    texts: dict[int, str] = {}
+    texts: dict[int, Written] = {}
     for _, alike in groupby(sorted(asked, key=_form), key=_form):
         ordered = sorted(alike, key=lambda each: (len(each.ids), each.number))
         for start in range(0, len(ordered), batch_size):
@@ -111,12 +111,12 @@ def _each_alone(
     batch_size: int,
     decoding: Decoding,
     advance: Callable[[int], Any],
-) -> dict[int, str]:
+) -> dict[int, Written]:
     """Write each adapter's prompts by themselves, so that the seed gives what it gives without a pool."""
-    texts: dict[int, str] = {}
+    texts: dict[int, Written] = {}
     for _, group in groupby(prompts, key=lambda each: each[1].version.digest):
         own = list(group)
-        made = generate(PoolWriter(own[0][1]), [prompt for _, _, prompt in own], batch_size, decoding)
+        made = generate_counted(PoolWriter(own[0][1]), [prompt for _, _, prompt in own], batch_size, decoding)
         texts |= zip((number for number, _, _ in own), made, strict=True)
         advance(len(own))
     return texts
@@ -135,7 +135,7 @@ def _form(asked: _Asked) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
     return id(asked.writer.resident.trunk), tuple(sorted(asked.end.tokens)), asked.end.marks
 
 
-def _batch_written(asked: Sequence[_Asked], decoding: Decoding) -> dict[int, str]:
+def _batch_written(asked: Sequence[_Asked], decoding: Decoding) -> dict[int, Written]:
     first = asked[0].writer
     tokenizer, end = writing(first)
     batch = padded(first, tokenizer, [each.ids for each in asked], decoding)
@@ -148,4 +148,4 @@ def _batch_written(asked: Sequence[_Asked], decoding: Decoding) -> dict[int, str
     with computing_together(), torch.inference_mode(), routed(Route(first.resident.trunk, start, width, segments)):
         tokens = written_tokens(first, tokenizer, batch, decoding, end)
     rows = tokens[:, width:].tolist()
-    return {each.number: end.cut(row, tokenizer) for each, row in zip(asked, rows, strict=True)}
+    return {each.number: end.cut(row, tokenizer, len(each.ids)) for each, row in zip(asked, rows, strict=True)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.engine.inference.finite import check_finite
+from adapterhub_fin.engine.inference.generating import generate_counted, stream
 from adapterhub_fin.engine.inference.rows import input_rows
-from adapterhub_fin.engine.pool.answers import PoolAnswer, PoolStats, PoolVectors, ResidentVersion
+from adapterhub_fin.engine.inference.stopping import Written
+from adapterhub_fin.engine.pool.answers import PoolAnswer, PoolStats, PoolText, PoolVectors, ResidentVersion
 from adapterhub_fin.engine.pool.batches import Item, answered, head_outputs, vectors
 from adapterhub_fin.engine.pool.bytes import read_bytes
-from adapterhub_fin.engine.pool.generating import written
+from adapterhub_fin.engine.pool.generating import PoolWriter, written
 from adapterhub_fin.engine.pool.loading import Loader
 from adapterhub_fin.engine.pool.requests import Ask, Resolver, by_version, read_asks
 from adapterhub_fin.engine.pool.resident import Resident
@@ -35,6 +37,7 @@ from adapterhub_fin_registry import Registry
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from adapterhub_fin.engine.pool.serving import Serving
     from adapterhub_fin_registry.model.version import AnyReference
 
 DEFAULT_BYTES: Final = "1GiB"
@@ -113,6 +116,7 @@ class Pool:
         embedding = checked(Embedding, options, "embed")
         asks = read_asks(rows, reference, as_of, include_base, skip_refused, self._resolver)
         results: dict[int, np.ndarray] = {}
+        sizes: dict[int, int] = {}
         compute = vectors(embedding)
         with bar("embedding", len(asks), shown=progress and len(asks) > batch_size) as advance:
             for residents, chunk in self._in_memory(asks):
@@ -121,6 +125,7 @@ class Pool:
                     own = [ask for ask in chunk if ask.version is not None and ask.version.digest == digest]
                     assert resident.adapter is not None
                     made = resident.adapter.embed([_row(ask, resident, "embed") for ask in own], batch_size, **options)
+                    sizes |= {item.number: item.length for item in _items(own, residents, "embed", _plain)}
                     results |= zip((ask.number for ask in own), made, strict=True)
                     advance(len(own))
                 rest = [ask for ask in chunk if ask.version is not None and ask.version.digest not in apart]
@@ -128,7 +133,8 @@ class Pool:
                 answers = answered(items, batch_size, compute, advance)
                 _check(answers, items)
                 results |= {number: value.numpy() for number, value in answers.items()}
-        return _stacked(asks, results)
+                sizes |= {item.number: item.length for item in items}
+        return _stacked(asks, results, sizes)
 
     def generate(
         self,
@@ -141,7 +147,7 @@ class Pool:
         batch_size: int = 8,
         progress: bool = False,
         **options: Any,
-    ) -> list[PoolAnswer | None]:
+    ) -> list[PoolText | None]:
         """Write on from each prompt, a text or a conversation, each by its own version; see `predict` for references.
 
         Options are those of `Adapter.generate`. Prompts of several adapters share a batch in greedy decoding; with a
@@ -149,14 +155,63 @@ class Pool:
         """
         decoding = checked(Decoding, options, "generate")
         asks = read_asks(prompts, reference, as_of, include_base, skip_refused, self._resolver)
-        results: list[PoolAnswer | None] = [None] * len(asks)
+        results: list[PoolText | None] = [None] * len(asks)
         with bar("writing", len(asks), shown=progress and len(asks) > batch_size) as advance:
             for residents, chunk in self._in_memory(asks):
-                for number, text in _written(residents, chunk, batch_size, decoding, options, advance).items():
+                for number, text in _written(residents, chunk, batch_size, decoding, advance).items():
                     version = asks[number].version
                     assert version is not None
-                    results[number] = PoolAnswer(text, version.reference, version.digest)
+                    facts = text.prompt_tokens, text.new_tokens, text.ended
+                    results[number] = PoolText(text.text, version.reference, version.digest, *facts)
         return results
+
+    def stream(
+        self,
+        prompt: Any,
+        reference: AnyReference | None = None,
+        *,
+        as_of: Any = None,
+        include_base: bool = True,
+        **options: Any,
+    ) -> Generator[str, None, PoolText]:
+        """Yield what a version writes on after one prompt, as it is written, and return the whole answer.
+
+        The version stays in memory until the last piece, or until the reader leaves. Raises as `generate`.
+        """
+        decoding = checked(Decoding, options, "generate")
+        [ask] = read_asks([prompt], reference, as_of, include_base, False, self._resolver)
+        assert ask.version is not None, "a row without a version has been refused"
+        row, version = check_prompt(ask.row, "stream: the prompt"), ask.version
+        with self._residents.hold([version]) as [resident]:
+            made = yield from stream(resident.adapter or PoolWriter(resident), row, decoding)
+        return PoolText(made.text, version.reference, version.digest, made.prompt_tokens, made.new_tokens, made.ended)
+
+    def serving(self, **settings: Any) -> Serving:
+        """Return a server of this pool for many async callers, to use in `async with`; see `Serving` for the settings.
+
+        Example:
+            >>> async with pool.serving(max_wait="2ms", max_batch=64) as serving:
+            ...     answer = await serving.predict("Margins widened.", "acme/tone@champion")
+        """
+        from adapterhub_fin.engine.pool.serving import Serving
+        from adapterhub_fin.engine.pool.serving_settings import ServingSettings
+
+        return Serving(self, ServingSettings.read(settings))
+
+    def asks(
+        self,
+        rows: Any,
+        reference: AnyReference | None = None,
+        *,
+        as_of: Any = None,
+        include_base: bool = True,
+        skip_refused: bool = False,
+    ) -> list[Ask]:
+        """Return the rows of a call, each with the version that answers it, to give to `predict` or another call later.
+
+        Raises LookAhead and what resolving raises.
+        """
+        return read_asks(rows, reference, as_of, include_base, skip_refused, self._resolver)
 
     def pin(self, *references: AnyReference) -> None:
         """Load versions and keep them in memory until `unpin`. Raises Refused where they don't fit."""
@@ -238,11 +293,10 @@ def _written(
     asks: Sequence[Ask],
     batch_size: int,
     decoding: Decoding,
-    options: Mapping[str, Any],
     advance: Callable[[int], Any],
-) -> dict[int, str]:
+) -> dict[int, Written]:
     """Return what is written after each prompt, by its number."""
-    texts: dict[int, str] = {}
+    texts: dict[int, Written] = {}
     together: list[tuple[int, Resident, Any]] = []
     for digest, own in by_version(asks).items():
         resident = residents[digest]
@@ -250,7 +304,7 @@ def _written(
         if resident.adapter is None:
             together += [(ask.number, resident, prompt) for ask, prompt in zip(own, prompts, strict=True)]
             continue
-        made = resident.adapter.generate(prompts, batch_size, **options)
+        made = generate_counted(resident.adapter, prompts, batch_size, decoding)
         texts |= zip((ask.number for ask in own), made, strict=True)
         advance(len(own))
     return texts | written(together, batch_size, decoding, advance)
@@ -292,7 +346,7 @@ def _check(answers: Mapping[int, Tensor], items: Sequence[Item]) -> None:
             check_finite(value[None], item.resident.reference, "text", [item.number])
 
 
-def _stacked(asks: Sequence[Ask], results: Mapping[int, np.ndarray]) -> PoolVectors:
+def _stacked(asks: Sequence[Ask], results: Mapping[int, np.ndarray], sizes: Mapping[int, int]) -> PoolVectors:
     width = len(next(iter(results.values()))) if results else 0
     missing = np.full(width, np.nan, np.float32)
     rows = [results.get(ask.number, missing) for ask in asks]
@@ -302,6 +356,7 @@ def _stacked(asks: Sequence[Ask], results: Mapping[int, np.ndarray]) -> PoolVect
         stacked,
         tuple(version.reference if version else None for version in versions),
         tuple(version.digest if version else None for version in versions),
+        tuple(sizes.get(ask.number, 0) for ask in asks),
     )
 
 

@@ -106,12 +106,14 @@ def read_asks(
     """Return the rows of a call with their versions, in the order given.
 
     `rows` are pairs of a row and a reference, or with `reference` rows alone; `as_of` is one instant for all, or one
-    for each. Raises LookAhead for rows that no version may answer, unless `skip_refused`; BadText, BadRecipe and what
-    resolving raises.
+    for each. Asks, which `Pool.asks` has read before, are returned as they are. Raises LookAhead for rows that no
+    version may answer, unless `skip_refused`; BadText, BadRecipe and what resolving raises.
     """
     if isinstance(rows, str | bytes | Mapping):
         raise BadText("give a list of rows, and not one row: [text]")
     listed = listed_rows(rows) if table_library(rows) else list(rows)
+    if listed and all(isinstance(row, Ask) for row in listed):
+        return listed
     if reference is None:
         if as_of is not None:
             raise BadRecipe("as_of needs the reference of its rows: predict(texts, 'acme/tone', as_of=dates)")
