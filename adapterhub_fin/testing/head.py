@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from adapterhub_fin.plugin.answers import AnswerForm
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.heads import MergeableHead
 from adapterhub_fin.recipe.recipe import Recipe
@@ -16,6 +17,8 @@ from adapterhub_fin.testing.bench import TEXTS, AtTheBench, Bench, Kind
 from adapterhub_fin.testing.fresh import fresh_logits
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.engine.training.run import Run
 
@@ -131,6 +134,34 @@ class HeadContract(AtTheBench):
         )
         logits = trained.run.adapter.logits(self.rows)
         assert list(restored.predictions(logits)) == list(fitted.predictions(logits))
+
+    def test_the_answer_form_says_what_predictions_say(self, trained: Trained) -> None:
+        head, outputs = trained.run.adapter.head, trained.run.adapter.logits(self.rows)
+        form = head.answer_form() if head is not None else None
+        if head is None or form is None:
+            pytest.skip("the head does not say how its outputs become an answer")
+        for row, answer in zip(outputs.double(), head.predictions(outputs), strict=True):
+            _same_answer(form, row, answer)
+
+
+def _same_answer(form: AnswerForm, row: Tensor, answer: Any) -> None:
+    """Check that a row of outputs (outputs,) becomes the same answer by its form as by the head."""
+    import torch
+
+    if form.kind == "linear":
+        assert answer.value == pytest.approx(form.centre + form.scale * float(row[0]), rel=1e-5, abs=1e-6)
+        return
+    if form.kind == "vector":
+        assert list(answer.values) == pytest.approx(row.tolist(), rel=1e-5, abs=1e-6)
+        return
+    scores = row.softmax(0) if form.kind == "softmax" else row.sigmoid()
+    assert list(answer.scores) == list(form.labels), "the labels of answer_form are those of the scores, in their order"
+    assert list(answer.scores.values()) == pytest.approx(scores.tolist(), rel=1e-5, abs=1e-6)
+    if form.kind == "softmax":
+        assert answer.label == form.labels[int(row.argmax())]
+    else:
+        limits = torch.tensor(form.thresholds, dtype=row.dtype).logit()
+        assert list(answer.labels) == [form.labels[index] for index in (row >= limits).nonzero().flatten().tolist()]
 
 
 def _batch(loaded: LoadedRun) -> dict[str, Any]:

@@ -86,6 +86,10 @@ def test_check_says_what_and_what_to_do(run_ahf: Ahf, stocked: Path, notes: Run)
     document = json.loads(out)
     assert code == 1 and document["served"] is False
     assert {each["where"] for each in document["findings"]} >= {"r", "base_model.model.classifier.bias"}
+    code, out, _ = run_ahf("check", "acme/tone", "--target", "onnx")
+    assert code == 0 and out == "onnx would serve acme/tone@1 (checked against what is known of both)\n"
+    code, out, _ = run_ahf("check", "acme/tone", "--target", "tei")
+    assert code == 0 and "GELU" in out and "refused" not in out
     assert run_ahf("check", "acme/tone", "--target", "nothing")[0] == 2
     assert run_ahf("check", "acme/tone")[0] == 2
 
@@ -101,6 +105,29 @@ def test_export_and_its_refusals(run_ahf: Ahf, stocked: Path, tmp_path: Path) ->
     document = json.loads(run_ahf(*arguments)[1])
     assert document["left_out"] == ["base_model.model.classifier.bias", "base_model.model.classifier.weight"]
     assert load_file(tmp_path / "served" / WEIGHTS).keys().isdisjoint(document["left_out"]) and "launch" not in document
+
+
+def test_export_writes_a_graph_and_says_how_far_it_is_from_torch(
+    run_ahf: Ahf, stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("news.csv").write_text("headline;note\nArlo: profit rose.;a\nGant: profit fell.;b\nNyx meets.;c\n")
+    of_table = ["--table", "news.csv", "--text", "headline", "--text", "note", "--read", "separator=;", "--sample", "2"]
+    strict = ["--precision", "fp32", "--max-labels-changed", "0", "--max-change", "0.00001"]
+    code, out, err = run_ahf("export", "acme/tone", "desk", "--layout", "onnx", *of_table, *strict)
+    assert (code, out.strip()) == (0, str(tmp_path / "desk")) and "on 2 rows (news.csv)" in err
+    assert err.startswith("fp32: 0 labels changed, the largest change of a probability is ") and err.count("\n") == 1
+    of_corpus = ["--corpus", "headlines", "--set", "rows=40", "--split", "test", "--precision", "int8", "--json"]
+    of_corpus += ["--max-change", "0.5", "--max-labels-changed", "0.5"]
+    code, out, _ = run_ahf("export", "acme/tone", "made", "--layout", "onnx", *of_corpus)
+    measured = json.loads(out)["manifest"]["measured"]
+    assert code == 0 and (measured["corpus"], measured["split"], measured["rows"]) == ("headlines", "test", 8)
+    vectors = ["--pooling", "mean", "--layer", "-1", "--normalize"]
+    code, _, err = run_ahf("export", "acme/tone", "near", "--layout", "onnx", *of_table, *vectors)
+    assert code == 1 and "are for vectors" in err and err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir() and path.name in "desk made near") == [
+        *("desk", "made")
+    ]
 
 
 def test_export_says_how_an_engine_serves_the_folder(run_ahf: Ahf, stocked: Path, tmp_path: Path) -> None:

@@ -163,6 +163,27 @@ def test_a_changed_file_is_refused_by_the_client(tone: Any, tmp_path: Path) -> N
     assert done.returncode == 0 and "array" in done.stdout
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_weights_of_a_large_model_are_in_a_file_of_their_own(
+    precision: str, registry: ahf.Registry, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adapterhub_fin.exporting.onnx_graph import graph
+
+    monkeypatch.setattr(graph, "ONE_FILE", 1000)
+    given = {"layout": "onnx", "base": encoder, "registry": registry, "precision": precision}
+    done = ahf.export("acme/tone@1", tmp_path / "large", **given)  # type: ignore[arg-type]
+    files = {file["path"]: file["size"] for file in done.graph["files"]}  # type: ignore[index]
+    assert set(files) == {"answer.json", "model.onnx", "model.onnx.data", "tokenizer.json"}
+    assert files["model.onnx.data"] > 30_000 and {path.name for path in done.folder.iterdir()} == {
+        *files,
+        "manifest.json",
+    }
+    expected = ahf.load("acme/tone@1", base=encoder, registry=registry).predict(LONG)
+    moved = done.folder.rename(tmp_path / "moved")
+    for (_, scores), wanted in zip(alone(moved, [(LONG, None)])[0], expected, strict=True):
+        assert scores == pytest.approx(list(wanted.scores.values()), abs=1e-5 if precision == "fp32" else 0.05)
+
+
 Train = Callable[..., str]
 
 

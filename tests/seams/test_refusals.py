@@ -74,6 +74,7 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
     new = ["train", "--name", "acme/x", "--set", f"base.path={encoder}"]
     sweep = ["sweep", "--name", "acme/x", "--set", "corpus=headlines"]
     both, nowhere = ["acme/tone@1", "acme/other@1"], str(tmp_path / "nowhere")
+    graph = ["export", "acme/tone", nowhere, "--layout", "onnx"]
     commands: Sequence[tuple[int, str, list[str]]] = [
         (1, "no adapter named acme/none", ["predict", "acme/none", "Hi"]),
         (1, "no adapter named acme/none", ["monitor", "acme/none", "--table", str(tmp_path / "day.csv")]),
@@ -107,6 +108,17 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
         (1, "no adapter named acme/none", ["check", "acme/none", "--target", "vllm"]),
         (1, "exists already", ["export", "acme/tone", str(tmp_path / "full")]),
         (1, "holds no config.json", ["export", "acme/tone", nowhere, "--layout", "merged", "--base", nowhere]),
+        (1, "should be 'fp32' or 'int8'", [*graph, "--precision", "fp16"]),
+        (1, "has no recipe that names a corpus", ["export", "acme/other", nowhere, "--layout", "onnx"]),
+        (1, "does not exist", [*graph, "--corpus", "table", "--set", f"path={nowhere}"]),
+        (1, "holds no config.json", [*graph, "--corpus", "headlines", "--base", nowhere]),
+        (1, "are for vectors", [*graph, "--corpus", "headlines", "--pooling", "mean"]),
+        (1, "leave one of them out", [*graph, "--corpus", "headlines", "--table", str(tmp_path / "day.csv")]),
+        (1, "can't be written", ["export", "acme/tone", str(tmp_path / "day.csv" / "x"), "--layout", "onnx"]),
+        (1, "exists already", ["export", "acme/tone", str(tmp_path / "full"), "--layout", "onnx"]),
+        (1, "no option of the layout vllm", ["export", "acme/tone", nowhere, "--layout", "vllm", "--sample", "3"]),
+        (1, "leave engine out", [*graph, "--engine", "vllm"]),
+        (2, "for the file of --table", [*graph, "--text", "headline"]),
         (1, "no adapter named acme/none", ["evaluate", "acme/none", "headlines"]),
         (1, "no corpus is named", ["evaluate", "acme/tone", "headlnes"]),
         (1, "does not exist", ["evaluate", "acme/tone", "table", *rows]),

@@ -20,31 +20,28 @@ class GraphSession:
 
         self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def outputs(
-        self, examples: Sequence[Mapping[str, Any]], pad: int, left: bool, batch_size: int
-    ) -> NDArray[np.float32]:
+    def outputs(self, examples: Sequence[Mapping[str, Any]], pad: int, batch_size: int) -> NDArray[np.float32]:
         """Return the outputs of encoded rows, (rows, outputs), answered in batches of like length, in their order.
 
-        `pad` is the padding token, which stands on the `left` or on the right.
+        `pad` is the padding token, which stands behind the text, as every tokenizer here pads.
         """
         order = sorted(range(len(examples)), key=lambda index: (len(examples[index]["input_ids"]), index))
         answers: dict[int, NDArray[np.float32]] = {}
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
-            batch = _padded([examples[index] for index in indices], pad, left)
+            batch = _padded([examples[index] for index in indices], pad)
             answers.update(zip(indices, self._session.run(None, batch)[0], strict=True))
         return np.stack([answers[index] for index in range(len(examples))])
 
 
-def _padded(examples: Sequence[Mapping[str, Any]], pad: int, left: bool) -> dict[str, NDArray[Any]]:
+def _padded(examples: Sequence[Mapping[str, Any]], pad: int) -> dict[str, NDArray[Any]]:
     """Return a batch: tokens and mask (rows, longest), and the numbers of rows that have them."""
     length = max(len(example["input_ids"]) for example in examples)
     ids = np.full((len(examples), length), pad, dtype=np.int64)
     mask = np.zeros_like(ids)
     for row, example in enumerate(examples):
         tokens = example["input_ids"]
-        where = slice(length - len(tokens), length) if left else slice(0, len(tokens))
-        ids[row, where], mask[row, where] = tokens, 1
+        ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, 1
     batch: dict[str, NDArray[Any]] = {"input_ids": ids, "attention_mask": mask}
     if "features" in examples[0]:
         batch["features"] = np.array([example["features"] for example in examples], dtype=np.float32)

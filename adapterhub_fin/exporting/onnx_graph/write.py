@@ -148,17 +148,12 @@ class _Writer:
         from adapterhub_fin.exporting.onnx_graph.session import GraphSession
         from adapterhub_fin.exporting.onnx_graph.tokenizer import TOKENIZER, check_tokens, write_tokenizer
 
-        tokenizer = self.adapter.tokenizer
         written = write_tokenizer(self.adapter, self.built / TOKENIZER)
         check_tokens(written, self.adapter, [row["text"] for row in rows if "text" in row and "messages" not in row])
         session, encoded, expected = GraphSession(self.built / MODEL), self._encoded(rows), self._by_torch(rows)
-        pad, left = tokenizer.pad_token_id, tokenizer.padding_side == "left"
-        first, *others = (
-            difference(self.form, expected, session.outputs(encoded, pad, left, size)) for size in BATCHES
-        )
-        for other in others:
-            first = worst(first, other)
-        return first
+        pad = self.adapter.tokenizer.pad_token_id
+        one, several = (difference(self.form, expected, session.outputs(encoded, pad, size)) for size in BATCHES)
+        return worst(one, several)
 
     def _by_torch(self, rows: Sequence[Any]) -> NDArray[np.float32]:
         """Return what the version answers, (rows, outputs)."""
