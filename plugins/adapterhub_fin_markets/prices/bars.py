@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,6 +63,13 @@ class Bars:
         names = ", ".join(sorted({part.file for part in self.parts}))
         fields = {name: values[rows] for name, values in self.fields.items()}
         return Bars(self.tickers, self.ticker[rows], self.labels, self.at[rows], fields, [Part(names, count)])
+
+    def of_tickers(self, names: Collection[str]) -> Bars:
+        """Return the bars of some tickers; they no longer know their file's rows."""
+        kept = tuple(name for name in self.tickers if name in names)
+        codes = np.array([kept.index(name) if name in names else -1 for name in self.tickers], np.int32)[self.ticker]
+        bars = self.select(codes >= 0)
+        return replace(bars, tickers=kept, ticker=codes[codes >= 0]).compact()
 
     def compact(self) -> Bars:
         """Return the same bars with the labels that they use, and no other."""

@@ -34,6 +34,9 @@ class PricesChoice(Options):
     currency: str | None = Field(None, description="What the prices are in, such as USD.")
     adjusted_as_of: str | None = Field(None, description="The day as of which the levels are adjusted.")
     split_adjusted: bool | None = Field(None, description="Whether the levels are adjusted for the listed splits.")
+    tickers: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Tickers (or ids of instruments) to read of the tables; by default all."
+    )
     instruments: Path | None = Field(None, description="Table of dated tickers, which gives permanent ids.")
     members: Path | None = Field(None, description="Table of the universe's members by date.")
     repair: tuple[Repair, ...] = Field(

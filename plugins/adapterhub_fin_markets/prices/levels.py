@@ -15,7 +15,7 @@ _PRICE = ("open", "high", "low", "close")
 _ROUNDING: Final = 1e-6  # of a price, what adjusting and storing it may change
 _LINE: Final = 1e-9  # of a price, how near to a straight line an interpolated one lies
 _RATIOS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50)  # of splits, or one over them, where none is listed
-_AROUND: Final = 20  # bars between a split and those that it was wrongly applied to: AAPL halved in 2000 for real
+AROUND: Final = 20  # bars between a split and those that it was wrongly applied to: AAPL halved in 2000 for real
 _NEAR: Final = np.log(1.05)  # how near a jump must be to such a ratio
 
 
@@ -176,7 +176,7 @@ def _slack(ratio: float) -> float:
 def _is_of(row: int, jump: float, listed: Sequence[tuple[int, float]]) -> bool:
     """Return whether a jump has the size of a split that is listed within some bars of it."""
     return any(
-        abs(row - day) <= _AROUND and abs(abs(jump) - abs(np.log(ratio))) < _slack(ratio) for day, ratio in listed
+        abs(row - day) <= AROUND and abs(abs(jump) - abs(np.log(ratio))) < _slack(ratio) for day, ratio in listed
     )
 
 

@@ -42,6 +42,7 @@ def read_prices(
     source: str | None = None,
     instruments: Any = None,
     members: Any = None,
+    tickers: Collection[str] | None = None,
     repair: Collection[str] = (),
     allow: Collection[str] = (),
 ) -> Prices:
@@ -68,6 +69,8 @@ def read_prices(
         source: Where the table comes from.
         instruments: An `Instruments`, which turns dated tickers into permanent ids.
         members: A `Membership`: which instruments are in the universe, and when.
+        tickers: Those to read of the tables' tickers, or of their ids where `instruments` gives them; others are
+            neither read nor checked.
         repair: Kinds of findings to repair (see `findings.KINDS`); each repaired bar is counted, and marked in `flags`.
         allow: Kinds of findings to accept as they are.
 
@@ -92,7 +95,9 @@ def read_prices(
     bars, recorded = read_bars(tables, Form(columns or {}, date_format, decimal))
     facts = {name: recorded.get(name) if value is None else value for name, value in stated.items()}
     facts["marks"] = recorded.get("marks", ())
-    return build_prices(
+    if tickers is not None:
+        bars = _chosen(bars, tickers, instruments)
+    prices = build_prices(
         bars,
         facts,
         timezone=timezone,
@@ -102,6 +107,20 @@ def read_prices(
         repair=repair,
         allow=allow,
     )
+    # A ticker that was chosen for one id may have stood for another, too.
+    return prices if tickers is None or instruments is None else prices.select(slice(None), tickers)
+
+
+def _chosen(bars: Bars, tickers: Collection[str], instruments: Any) -> Bars:
+    """Return the bars of some tickers, or ids. Raises BadPrices for one that the tables have not."""
+    ids = {name: {name} for name in bars.tickers}
+    if instruments is not None:
+        ids = {name: {spell.id for spell in instruments.spells.get(name, ())} for name in bars.tickers}
+    there = set().union(*ids.values())
+    if missing := sorted({*tickers} - there):
+        listed = ", ".join(sorted(there)[:10])
+        raise BadPrices(f"the tables have no bar of {', '.join(missing)}: choose among {listed}")
+    return bars.of_tickers([name for name, own in ids.items() if own & {*tickers}])
 
 
 def check_prices(
