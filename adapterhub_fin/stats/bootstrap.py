@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.stats.blocks import block_length, stationary_rows
 from adapterhub_fin.stats.undefined import Undefined, finite
 
 if TYPE_CHECKING:
@@ -126,9 +127,9 @@ def stationary(
 ) -> tuple[Interval, float]:
     """Return the interval of a statistic of a series, (times,), and the mean length of the blocks that were drawn.
 
-    It is the stationary bootstrap of Politis and Romano (1994), through arch; the statistic is the mean by default. The
-    block is that of Politis and White (2004) and Patton, Politis and White (2009), at least 1. Raises Undefined for a
-    series that isn't finite, is shorter than 8 or doesn't vary, and ImportError where arch isn't installed.
+    It is the stationary bootstrap of Politis and Romano (1994), as arch draws it; the statistic is the mean by default.
+    The block is that of Politis and White (2004) and Patton, Politis and White (2009), at least 1. Raises Undefined for
+    a series that isn't finite, is shorter than 8 or doesn't vary.
     """
     drawn, block = stationary_draws(series, statistic or np.mean, block=block, resamples=resamples, seed=seed)
     interval = percentile(drawn.ravel(), level)
@@ -148,32 +149,17 @@ def stationary_draws(
     """Return statistics of each resample of a series, (resamples, statistics), and the blocks' mean length.
 
     The series is (times,), or (times, columns) whose rows are drawn together: its block is the longest that a column
-    needs. `statistic` takes a resample of that shape, and returns one number or an array of them. Raises Undefined
-    and ImportError as `stationary`.
+    needs. `statistic` takes a resample of that shape, and returns one number or an array of them. Raises Undefined as
+    `stationary`.
     """
-    from arch.bootstrap import StationaryBootstrap
-
     values = finite(series, least=8)
     if (values.min(0) == values.max(0)).any():
         raise Undefined("the values do not vary")
     if block is None:
         block = block_length(values)
-    bootstrap = StationaryBootstrap(block, values, seed=seed)  # type: ignore[arg-type]  # a mean may be a fraction
-    drawn = np.asarray(bootstrap.apply(statistic, resamples), dtype=np.float64)
+    rows = stationary_rows(len(values), block, resamples, seed)
+    drawn = np.array([statistic(values[each]) for each in rows], dtype=np.float64)
     return drawn.reshape(resamples, -1), block
-
-
-def block_length(series: ArrayLike) -> float:
-    """Return the mean length of blocks that suits a series, (times,), or the longest that a column of one needs.
-
-    It is that of Politis and White (2004) and Patton, Politis and White (2009) for the stationary bootstrap, at least
-    1. Raises ImportError where arch isn't installed.
-    """
-    from arch.bootstrap import optimal_block_length
-
-    with np.errstate(all="ignore"):  # of a few values, an autocorrelation may have no variance: no block follows
-        lengths = optimal_block_length(np.asarray(series, dtype=np.float64))["stationary"]
-    return max(1.0, float(lengths.max()))
 
 
 def _rows(values: Any, rows: np.ndarray) -> Any:

@@ -172,6 +172,17 @@ class AggregateContract:
         estimate = build_contribution(Aggregate, self.name, self.options).estimate(answers)
         assert 0.1 <= estimate <= 0.5, "five estimates from .1 to .5 became another number"
 
+    def test_many_windows_are_each_as_alone(self) -> None:
+        built = build_contribution(Aggregate, self.name, self.options)
+        windows = [random_answers(5, seed) for seed in range(4)]
+        columns = ("probabilities", "score", "confidence", "age")
+        many = Answers(*(np.stack([getattr(window, column) for window in windows]) for column in columns))
+        for together, of_one in (("shares_together", "shares"), ("estimates_together", "estimate")):
+            if hasattr(built, together):
+                alone = np.array([getattr(built, of_one)(window) for window in windows])
+                at_once = getattr(built, together)(many)
+                assert np.allclose(at_once, alone, rtol=0, atol=1e-9), f"{together} and {of_one} differ"
+
     def _shares(self, answers: Answers) -> np.ndarray:
         shares: np.ndarray = build_contribution(Aggregate, self.name, self.options).shares(answers)
         return shares

@@ -15,7 +15,7 @@ from adapterhub_fin_markets.features.targets import direction_targets
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.stored import write_prices
-from adapterhub_fin_markets.prices.tables import read_prices
+from adapterhub_fin_markets.prices.tables import check_prices, read_prices
 
 
 def frame(times: Any, ticker: str = "AAA") -> pd.DataFrame:
@@ -230,3 +230,21 @@ def test_a_stored_day_from_noon_to_noon_is_read_back_as_it_was(tmp_path: Path) -
         prices = read([day], "24/7")
         write_prices(prices, tmp_path / "stored.parquet")
         np.testing.assert_array_equal(read_prices(tmp_path / "stored.parquet").closes_at, prices.closes_at)
+
+
+@pytest.mark.parametrize(
+    ("dates", "mixed"),
+    [
+        (("2020-01-02T00:00:00-05:00", "2020-01-03", "2020-01-06"), []),
+        (("2020-01-02T05:00:00Z", "2020-01-03T00:00:00-05:00", "2020-01-06T05:00:00Z"), []),
+        (("2020-01-02T05:00:00Z", "2020-01-03", "2020-01-06"), ["AAA"]),
+        (("2020-01-02T05:00:00Z", "2020-01-03T00:00:00Z", "2020-01-06T00:00:00-05:00"), ["AAA"]),
+    ],
+)
+def test_a_midnight_of_the_exchange_goes_with_either_form(dates: tuple[str, ...], mixed: list[str]) -> None:
+    """Midnight in New York, written as such, is the date of both; another ticker's form is its own."""
+    levels = {name: [10.0, 11.0, 12.0] * 2 for name in ("open", "high", "low", "close", "volume")}
+    plain = ["2020-01-02", "2020-01-03", "2020-01-06"]
+    table = pd.DataFrame({"date": [*dates, *plain], "ticker": ["AAA"] * 3 + ["BBB"] * 3, **levels})
+    findings = check_prices(table, calendar="XNYS")
+    assert [finding.ticker for finding in findings if finding.kind == "mixed-zones"] == mixed

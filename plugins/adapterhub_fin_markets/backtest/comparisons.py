@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from adapterhub_fin.stats.bootstrap import Interval, block_length, percentile, stationary_draws
+from adapterhub_fin.stats.blocks import block_length
+from adapterhub_fin.stats.bootstrap import Interval, percentile, stationary_draws
 from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_markets.backtest.carry import interest_rates
 from adapterhub_fin_markets.backtest.events import events_of, last_levels

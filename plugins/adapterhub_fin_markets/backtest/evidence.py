@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from adapterhub_fin.stats.bootstrap import block_length
+from adapterhub_fin.stats.blocks import block_length
 from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_markets.backtest.measures import number_or_reason
 from adapterhub_fin_markets.backtest.overfitting import probability_of_overfitting

@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from adapterhub_fin.stats.bootstrap import Interval, block_length, percentile, stationary_draws
+from adapterhub_fin.stats.blocks import block_length
+from adapterhub_fin.stats.bootstrap import Interval, percentile, stationary_draws
 from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_markets.backtest.returns import ROUNDING, cash_returns, checked_returns, spread
 

@@ -9,7 +9,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_markets.backtest.returns import ROUNDING
@@ -47,6 +46,8 @@ def probability_of_overfitting(
 
     Raises Undefined for one strategy, blocks that are not even, more blocks than times, or a return that isn't finite.
     """
+    from scipy.stats import rankdata  # half a second, and a single backtest ranks nothing
+
     values = np.asarray(returns, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] < 2:
         raise Undefined("overfitting is of a choice: it needs the returns of two strategies or more")

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from adapterhub_fin.stats.undefined import Undefined, deviation, finite
 
@@ -60,7 +60,7 @@ def probabilistic_sharpe(of: Moments, benchmark: float = 0.0) -> float:
     """
     if of.periods < 2:
         raise Undefined("one period has no variance")
-    return float(stats.norm.cdf((of.sharpe - benchmark) * math.sqrt(of.periods - 1) / math.sqrt(of.variance)))
+    return float(special.ndtr((of.sharpe - benchmark) * math.sqrt(of.periods - 1) / math.sqrt(of.variance)))
 
 
 def expected_maximum(trials: int, variance: float) -> float:
@@ -73,7 +73,7 @@ def expected_maximum(trials: int, variance: float) -> float:
         raise Undefined(f"{trials} trials of variance {variance}: it needs one trial, and a variance of 0 or more")
     if trials == 1:
         return 0.0
-    first, second = stats.norm.ppf(1 - 1 / trials), stats.norm.ppf(1 - 1 / (trials * math.e))
+    first, second = special.ndtri(1 - 1 / trials), special.ndtri(1 - 1 / (trials * math.e))
     return math.sqrt(variance) * float((1 - EULER) * first + EULER * second)
 
 
@@ -92,7 +92,7 @@ def minimum_periods(of: Moments, benchmark: float = 0.0, level: float = 0.95) ->
     """
     if of.sharpe <= benchmark:
         raise Undefined("the Sharpe ratio is not above the benchmark: no length of time would show it")
-    return 1 + of.variance * float(stats.norm.ppf(level) / (of.sharpe - benchmark)) ** 2
+    return 1 + of.variance * float(special.ndtri(level) / (of.sharpe - benchmark)) ** 2
 
 
 def haircut_sharpe(annual: float, periods: int, trials: int, *, a_year: int) -> float:
@@ -104,5 +104,5 @@ def haircut_sharpe(annual: float, periods: int, trials: int, *, a_year: int) -> 
     if periods < 2 or trials < 1:
         raise Undefined(f"{periods} periods and {trials} trials: it needs 2 and 1")
     years = periods / a_year
-    p = min(2 * float(stats.t.sf(abs(annual) * math.sqrt(years), periods - 1)) * trials, 1.0)
-    return math.copysign(float(stats.t.isf(p / 2, periods - 1)) / math.sqrt(years), annual)
+    p = min(2 * float(special.stdtr(periods - 1, -abs(annual) * math.sqrt(years))) * trials, 1.0)
+    return math.copysign(-float(special.stdtrit(periods - 1, p / 2)) / math.sqrt(years), annual)

@@ -99,10 +99,11 @@ def _mixed_zones(bars: Bars, clock: Clock, interval: str) -> Iterator[Finding]:
     since = labels.utc - _midnights(days, clock.zone)
     form = np.where(~np.isnat(labels.day), 0, np.where(since == np.timedelta64(0, "us"), 1, 2))
     form = np.where(~np.isnat(labels.day) & (since == np.timedelta64(0, "us")), -1, form)  # both: says nothing
+    seen = np.zeros((len(bars.tickers), 4), bool)
+    seen[bars.ticker, form[bars.at]] = True  # -1 is the last column
     for number, ticker in enumerate(bars.tickers):
-        used = bars.at[bars.ticker == number]
-        forms = np.setdiff1d(form[used], [-1])
-        if len(forms) > 1:
+        if np.count_nonzero(seen[number, :3]) > 1:
+            used = bars.at[bars.ticker == number]
             hours = sorted({str(at)[11:16] for at in np.unique(labels.utc[used])})
             text = ", ".join(hours[:6])
             sentence = f"{ticker} dates its days at {text} UTC: by midnights of several zones; each is read as its day"

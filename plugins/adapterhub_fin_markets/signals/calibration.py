@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 import numpy as np
-from scipy.optimize import isotonic_regression, minimize_scalar
 
 from adapterhub_fin.plugin import BadRecipe
 
@@ -74,6 +73,8 @@ def fit_calibration(name: str, probabilities: np.ndarray, truth: np.ndarray) -> 
     """
     if name == "isotonic":
         return _fit_isotonic(probabilities, truth)
+    from scipy.optimize import minimize_scalar
+
     right = probabilities.argmax(1) == truth
     if right.all() or not right.any():
         raise BadRecipe(
@@ -92,6 +93,8 @@ def fit_calibration(name: str, probabilities: np.ndarray, truth: np.ndarray) -> 
 
 
 def _fit_isotonic(probabilities: np.ndarray, truth: np.ndarray) -> Isotonic:
+    from scipy.optimize import isotonic_regression
+
     confidence = probabilities.max(1)
     right = (probabilities.argmax(1) == truth).astype(float)
     knots, at = np.unique(confidence, return_inverse=True)

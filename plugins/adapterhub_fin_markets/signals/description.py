@@ -15,7 +15,8 @@ class Aggregate(Description):
     """Describe how a window's texts become one opinion: the target is built from its options.
 
     It has `shares(answers) -> (3,)`, the weights of SELL, HOLD and BUY, which sum to one. With `estimates` it also has
-    `estimate(answers) -> float`, for heads that answer with a number.
+    `estimate(answers) -> float`, for heads that answer with a number. `shares_together` and `estimates_together` are
+    optional: see `AggregateImplementation`.
     """
 
     kind: ClassVar[str] = "aggregate"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from adapterhub_fin_markets.signals.texts import DatedTexts
 
 NAT = np.datetime64("NaT", "us")
 SECOND = np.timedelta64(1, "s")
+PART: Final = 1 << 20  # texts that are read at once: a long window reads each many times
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,93 +57,151 @@ def read_windows(
     options: SignalOptions,
 ) -> Opinions:
     """Return the opinion of each decision `at` (decisions,) about each ticker, by the texts from `starts` on."""
-    shape = (len(at), len(texts.tickers))
-    opinions = _Opinions(shape, answered, aggregate, options)
-    read = np.zeros(len(texts), bool)
-    has_version = np.array([version is not None for version in answered.versions], np.bool_)
-    reading: list[tuple[int, int, np.ndarray]] = []
-    for ticker in range(len(texts.tickers)):
-        own = np.flatnonzero(texts.ticker == ticker)
+    tickers, count = len(texts.tickers), len(at) * len(texts.tickers)
+    every = _windows(texts, at, starts)
+    unread = len(texts) - len(np.unique(every.rows))
+    usable = every.of(np.array([version is not None for version in answered.versions], bool)[every.rows])
+    text_at = np.full(count, NAT)
+    text_at[usable.cell] = np.maximum.reduceat(texts.available_at[usable.rows], usable.first) if len(usable) else NAT
+    without_version = np.zeros(count, bool)
+    without_version[np.setdiff1d(every.cell, usable.cell, assume_unique=True)] = True
+    decided_at = np.repeat(at, tickers)
+    heard = usable
+    if not answered.estimates:
+        heard = usable.of(answered.confidence[usable.rows] >= options.min_confidence)
+    return Opinions(
+        at=decided_at,
+        ticker=np.tile(np.arange(tickers, dtype=np.int32), len(at)),
+        **_opinions(heard, texts, answered, aggregate, decided_at, options.bound),
+        text_at=text_at,
+        texts=Lists(usable.offsets(count), usable.rows, texts.digests),
+        adapters=_adapters(usable, answered, count),
+        without_version=without_version,
+        unread=unread,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """Hold the texts that cells read: cell `decision * tickers + ticker`, ascending, one text at least each."""
+
+    cell: np.ndarray  # (windows,)
+    size: np.ndarray  # (windows,): how many texts each reads
+    rows: np.ndarray  # (items,): the rows of the texts, window by window
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+    @property
+    def first(self) -> np.ndarray:
+        """Return where each window's texts begin among the items, (windows,)."""
+        first: np.ndarray = np.cumsum(self.size) - self.size
+        return first
+
+    def of(self, marked: np.ndarray) -> _Windows:
+        """Return the windows with the items that are marked, (items,); those that lose all of them are gone."""
+        size = np.bincount(np.repeat(np.arange(len(self)), self.size)[marked], minlength=len(self))
+        return _Windows(self.cell[size > 0], size[size > 0], self.rows[marked])
+
+    def offsets(self, count: int) -> np.ndarray:
+        """Return where the texts of each of so many cells begin, (count + 1,), as `Lists` have it."""
+        sizes = np.zeros(count + 1, np.int64)
+        sizes[self.cell + 1] = self.size
+        return np.cumsum(sizes)
+
+    def of_size(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield cells of so many texts, (windows,), and the rows of these, (windows, size): some at a time."""
+        number, first = np.flatnonzero(self.size == size), self.first
+        step = max(1, PART // size)
+        for start in range(0, len(number), step):
+            part = number[start : start + step]
+            yield self.cell[part], self.rows[first[part][:, None] + np.arange(size)]
+
+
+def _windows(texts: DatedTexts, at: np.ndarray, starts: np.ndarray) -> _Windows:
+    """Return the texts that each decision reads about each ticker, in the order of the decisions."""
+    by_ticker = np.argsort(texts.ticker, kind="stable")
+    ends = np.searchsorted(texts.ticker[by_ticker], np.arange(len(texts.tickers)), "right")
+    parts = []
+    for ticker, own in enumerate(np.split(by_ticker, ends[:-1])):
         first, end = windows(texts.available_at[own], at, starts)
-        rows = np.flatnonzero(end > first).tolist()
-        reading += [(decision, ticker, own[first[decision] : end[decision]]) for decision in rows]
-    # In the order of the decisions: an aggregate that remembers windows remembers earlier ones alone.
-    for decision, ticker, window in sorted(reading, key=lambda each: each[:2]):
-        read[window] = True
-        usable_rows = window[has_version[window]]
-        if not len(usable_rows):
-            opinions.without_version[decision, ticker] = True
-            continue
-        opinions.add(decision, ticker, usable_rows, texts.available_at[usable_rows], at[decision])
-    return opinions.all(at, texts, int((~read).sum()))
+        decision = np.flatnonzero(end > first)
+        begins = int(ends[ticker]) - len(own) + first[decision]
+        parts.append((decision * len(texts.tickers) + ticker, begins, (end - first)[decision]))
+    cell, begins, size = (np.concatenate(each) for each in zip(*parts, strict=True))
+    order = np.argsort(cell)
+    cell, begins, size = cell[order], begins[order], size[order]
+    item = np.arange(size.sum()) + np.repeat(begins - (np.cumsum(size) - size), size)
+    return _Windows(cell, size, by_ticker[item])
 
 
-class _Opinions:
-    """Collect opinions by decision and ticker; those without a text are HOLD with confidence 0."""
-
-    def __init__(self, shape: tuple[int, int], answered: Answered, aggregate: Aggregating, options: SignalOptions):
-        self.answered, self.aggregate, self.options, self.shape = answered, aggregate, options, shape
-        self.score, self.confidence = np.zeros(shape), np.zeros(shape)
-        self.signal = np.zeros(shape, np.int8)
-        self.probabilities = np.full((*shape, 3), np.nan)
-        self.text_at = np.full(shape, NAT)
-        self.without_version = np.zeros(shape, bool)
-        self._rows: dict[int, np.ndarray] = {}
-        self._confidence = answered.confidence
-        digests = sorted(answered.digests)
-        position = {digest: code for code, digest in enumerate(digests)}
-        self._names = digests
-        self._codes = np.array([-1 if each is None else position[each.digest] for each in answered.versions])
-
-    def add(self, decision: int, ticker: int, rows: np.ndarray, available_at: np.ndarray, at: np.datetime64) -> None:
-        """Add the opinion of texts, (texts,) rows, that a decision reads about a ticker."""
-        where = (decision, ticker)
-        self._rows[decision * self.shape[1] + ticker] = rows
-        self.text_at[where] = available_at.max()
-        confidence = self._confidence[rows]
-        confident = self.answered.estimates | (confidence >= self.options.min_confidence)
-        if not confident.any():
-            return
-        rows, confidence = rows[confident], confidence[confident]
+def _opinions(
+    heard: _Windows,
+    texts: DatedTexts,
+    answered: Answered,
+    aggregate: Aggregating,
+    decided_at: np.ndarray,
+    bound: float,
+) -> dict[str, np.ndarray]:
+    """Return signal, score, confidence and probabilities of each cell; without a text it is HOLD, with confidence 0."""
+    count = len(decided_at)
+    signal, probabilities = np.zeros(count, np.int8), np.full((count, 3), np.nan)
+    score, confidence = np.zeros(count), np.zeros(count)
+    for cell, rows in _in_turn(
+        heard, aggregate.build, "estimates_together" if answered.estimates else "shares_together"
+    ):
         answers = Answers(
-            probabilities=self.answered.probabilities[rows],
-            score=self.answered.score[rows],
-            confidence=confidence,
-            age=(at - available_at[confident]) / SECOND,
+            probabilities=answered.probabilities[rows],
+            score=answered.score[rows],
+            confidence=answered.confidence[rows],
+            age=(decided_at[cell][:, None] - texts.available_at[rows]) / SECOND,
         )
-        if self.answered.estimates:
-            estimate = float(self.aggregate.build.estimate(answers))
-            self.score[where], self.confidence[where] = estimate, np.nan
-            self.signal[where] = np.sign(estimate) if abs(estimate) > self.options.bound else 0
-            return
-        shares = checked_shares(self.aggregate.name, self.aggregate.build.shares(answers))
-        best = int(winners(shares[None])[0])
-        self.probabilities[where], self.score[where] = shares, shares[2] - shares[0]
-        self.signal[where], self.confidence[where] = best - 1, shares[best]
-
-    def all(self, at: np.ndarray, texts: DatedTexts, unread: int) -> Opinions:
-        """Return the opinions of all decisions and tickers."""
-        decisions, tickers = self.shape
-        count = decisions * tickers
-        versions = {row: np.unique(self._codes[rows]) for row, rows in self._rows.items()}
-        return Opinions(
-            at=np.repeat(at, tickers),
-            ticker=np.tile(np.arange(tickers, dtype=np.int32), decisions),
-            signal=self.signal.ravel(),
-            score=self.score.ravel(),
-            confidence=self.confidence.ravel(),
-            probabilities=self.probabilities.reshape(count, 3),
-            text_at=self.text_at.ravel(),
-            texts=_lists(self._rows, count, texts.digests),
-            adapters=_lists(versions, count, self._names),
-            without_version=self.without_version.ravel(),
-            unread=unread,
-        )
+        if answered.estimates:
+            estimate = _estimates(aggregate, answers)
+            score[cell], confidence[cell] = estimate, np.nan
+            signal[cell] = np.where(np.abs(estimate) > bound, np.sign(estimate), 0)
+            continue
+        shares = _shares(aggregate, answers)
+        best = winners(shares)
+        probabilities[cell], score[cell] = shares, shares[:, 2] - shares[:, 0]
+        signal[cell], confidence[cell] = best - 1, shares[np.arange(len(best)), best]
+    return {"signal": signal, "score": score, "confidence": confidence, "probabilities": probabilities}
 
 
-def _lists(rows: Mapping[int, np.ndarray], count: int, names: Any) -> Lists:
-    """Return so many rows of items, of which most may have none."""
-    filled, counts = sorted(rows), np.zeros(count, np.int64)
-    counts[filled] = [len(rows[row]) for row in filled]
-    codes = np.concatenate([rows[row] for row in filled]) if filled else np.zeros(0, np.int64)
-    return Lists(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), codes, names)
+def _in_turn(heard: _Windows, build: Any, together: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield cells, (windows,), with the rows of their texts, (windows, texts).
+
+    An aggregate without the method `together` gets one window at a time, in the order of the decisions: one that
+    remembers windows remembers earlier ones alone.
+    """
+    if hasattr(build, together):
+        for size in np.unique(heard.size).tolist():
+            yield from heard.of_size(size)
+        return
+    for cell, rows in zip(heard.cell, np.split(heard.rows, heard.first[1:]), strict=False):
+        yield cell[None], rows[None]
+
+
+def _shares(aggregate: Aggregating, answers: Answers) -> np.ndarray:
+    """Return the checked shares of windows, (windows, 3)."""
+    build, windows = aggregate.build, len(answers.score)
+    if hasattr(build, "shares_together"):
+        return checked_shares(aggregate.name, build.shares_together(answers), (windows,))
+    return checked_shares(aggregate.name, build.shares(answers.alone))[None]
+
+
+def _estimates(aggregate: Aggregating, answers: Answers) -> np.ndarray:
+    """Return the estimates of windows, (windows,)."""
+    if hasattr(aggregate.build, "estimates_together"):
+        return np.asarray(aggregate.build.estimates_together(answers), np.float64)
+    return np.array([float(aggregate.build.estimate(answers.alone))])
+
+
+def _adapters(usable: _Windows, answered: Answered, count: int) -> Lists:
+    """Return the digests of the versions that answered each cell's texts, each once, ascending."""
+    names = sorted(answered.digests)
+    position = {digest: code for code, digest in enumerate(names)}
+    codes = np.array([-1 if each is None else position[each.digest] for each in answered.versions], np.int64)
+    both = np.unique(np.repeat(usable.cell, usable.size) * len(names) + codes[usable.rows])
+    cell, size = np.unique(both // max(len(names), 1), return_counts=True)
+    return Lists(_Windows(cell, size, both).offsets(count), both % max(len(names), 1), names)

@@ -103,6 +103,8 @@ class Signals:
 
     def take(self, keep: np.ndarray) -> Signals:
         """Return the rows that a mask (rows,) keeps, with the same tickers and facts."""
+        if keep.all():
+            return self
         apart = ("tickers", "facts", "texts", "adapters")
         cut: dict[str, Any] = {
             item.name: getattr(self, item.name)[keep] for item in fields(self) if item.name not in apart

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -76,7 +76,8 @@ def dated_texts(
         raise BadCorpus(f"corpus {name}, row {row} has no available_at: say when it could have been read, or drop it")
     groups = _groups(table, columns, tickers, name)
     read = [name for name in INPUTS if name in columns]
-    cells = {name: list(table[name]) for name in read}
+    cells = {name: table[name][:] for name in read}
+    written = [_shortest(text) for text in available.astype(str).tolist()]
     inputs: dict[str, tuple[int, dict[str, Any]]] = {}
     entries: dict[tuple[int, str, str], tuple[int, int]] = {}  # (available_at, ticker, digest): input, row
     microseconds = available.astype(np.int64)
@@ -87,7 +88,7 @@ def dated_texts(
         index = inputs.setdefault(key, (len(inputs), cell))[0]
         for ticker in groups[row]:
             count += 1
-            digest = _digest([key, format_of(available[row]), ticker])
+            digest = _digest([key, written[row], ticker])
             entries.setdefault((int(microseconds[row]), ticker, digest), (index, row))
     ordered = sorted(entries)
     names = tuple(sorted({*tickers, *universe, *(ticker for _, ticker, _ in ordered)}))
@@ -111,7 +112,11 @@ def dated_texts(
 
 def format_of(instant: np.datetime64) -> str:
     """Return an instant of UTC as text, such as 2021-06-30T14:05:00Z."""
-    text = str(instant.astype("datetime64[us]"))
+    return _shortest(str(instant.astype("datetime64[us]")))
+
+
+def _shortest(text: str) -> str:
+    """Return an instant that is written to the microsecond without the zeros at its end."""
     return (text.rstrip("0").rstrip(".") if "." in text else text) + "Z"
 
 
@@ -121,7 +126,7 @@ def _groups(table: Any, columns: Sequence[str], tickers: Sequence[str], name: st
         return [tuple(tickers)] * len(table)
     if "group" not in columns:
         raise BadCorpus(f"corpus {name} has no group: name the column of the ticker, or give ticker")
-    groups = list(table["group"])
+    groups = table["group"][:]
     if None in groups:
         raise BadCorpus(f"corpus {name}, row {groups.index(None)} has no ticker: fill its group, or give ticker")
     return [(str(group),) for group in groups]
@@ -131,7 +136,7 @@ def _labels(table: Any, columns: Sequence[str], rows: Sequence[int]) -> Sequence
     column = next((each for each in ("label", "target") if each in columns), None)
     if column is None:
         return ()
-    values = list(table[column])
+    values = table[column][:]
     return [values[row] for row in rows]
 
 
@@ -141,9 +146,11 @@ def _instants(table: Any, column: str) -> np.ndarray:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"sha256:{hashlib.sha256(_JSON.encode(value).encode()).hexdigest()}"
 
 
 def _plain(value: Any) -> Any:
     return format_instant(value) if isinstance(value, datetime) else value.tolist()
+
+
+_JSON: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
