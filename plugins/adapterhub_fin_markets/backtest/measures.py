@@ -1,7 +1,9 @@
 """Measure what a strategy earned and risked: each measure is a number, or None with the reason.
 
-empyrical computes them; where it would answer NaN or infinity (constant returns, one row, no loss), the reason is given
-in words. Ratios are over a stated cash rate, and annual by a stated number of periods a year.
+The definitions are empyrical's, and tests hold the numbers to it: importing it takes longer than all measures, since it
+brings scipy.stats along, and yfinance where that is installed. Where it would answer NaN or infinity (constant returns,
+one row, no loss), the reason is given in words. Ratios are over a stated cash rate, and annual by a stated number of
+periods a year.
 """
 
 from __future__ import annotations
@@ -128,58 +130,48 @@ def number_or_reason(compute: Callable[[], float]) -> tuple[float | None, str | 
 
 
 def _total_return(returns: np.ndarray) -> float:
-    import empyrical
-
-    return float(empyrical.cum_returns_final(finite_returns(until_lost(returns))))
+    return float(np.prod(finite_returns(until_lost(returns)) + 1) - 1)
 
 
 def _annual_return(returns: np.ndarray, a_year: float) -> float:
-    import empyrical
-
-    return float(empyrical.annual_return(checked_returns(returns), annualization=a_year))
+    values = checked_returns(returns)
+    return float(np.prod(values + 1) ** (a_year / len(values)) - 1)
 
 
 def _volatility(returns: np.ndarray, a_year: float) -> float:
-    import empyrical
-
     values = checked_returns(returns)
     if len(values) < 2:
         raise Undefined("one period has no variance")
-    return float(empyrical.annual_volatility(values, annualization=a_year))
+    return float(np.std(values, ddof=1) * a_year**0.5)
 
 
 def _sharpe(returns: np.ndarray, cash: np.ndarray | float, a_year: float) -> float:
-    import empyrical
-
     above = checked_returns(returns) - cash
-    spread(above)
-    return float(empyrical.sharpe_ratio(above, annualization=a_year))
+    return float(above.mean() / spread(above) * a_year**0.5)
 
 
 def _sortino(returns: np.ndarray, cash: np.ndarray | float, a_year: float) -> float:
-    import empyrical
-
     above = checked_returns(returns) - cash
     if len(above) < 2:
         raise Undefined("one period has no variance")
     if above.min() >= -ROUNDING:
         raise Undefined("no return was below that of cash")
-    return float(empyrical.sortino_ratio(above, annualization=a_year))
+    downside = np.sqrt(np.square(np.minimum(above, 0)).mean())
+    return float(above.mean() * a_year / (downside * a_year**0.5))
 
 
 def _max_drawdown(returns: np.ndarray) -> float:
-    import empyrical
-
-    return float(empyrical.max_drawdown(finite_returns(until_lost(returns))))
+    levels = wealth(finite_returns(until_lost(returns)))
+    peaks = np.maximum.accumulate(levels)
+    return float(((levels - peaks) / peaks).min())
 
 
 def _calmar(returns: np.ndarray, a_year: float) -> float:
-    import empyrical
-
     values = checked_returns(returns)
-    if _max_drawdown(values) >= -ROUNDING:
+    fall = _max_drawdown(values)
+    if fall >= -ROUNDING:
         raise Undefined("there was no drawdown")
-    return float(empyrical.calmar_ratio(values, annualization=a_year))
+    return _annual_return(values, a_year) / abs(fall)
 
 
 def _drawdown_periods(returns: np.ndarray) -> float:
@@ -212,8 +204,6 @@ def _mean(series: ArrayLike | None, name: str) -> float:
 def _alpha_beta(
     returns: np.ndarray, benchmark: ArrayLike | None, cash: np.ndarray | float, a_year: float
 ) -> tuple[float, float]:
-    import empyrical
-
     if benchmark is None:
         raise Undefined("no benchmark was given")
     above = checked_returns(returns, 2) - cash
@@ -222,5 +212,6 @@ def _alpha_beta(
         spread(others)
     except Undefined as error:
         raise Undefined(f"of the benchmark, {error}") from error
-    alpha, beta = empyrical.alpha_beta_aligned(above, others, annualization=a_year)
-    return float(alpha), float(beta)
+    apart = others - others.mean()
+    beta = (apart * above).mean() / np.square(apart).mean()
+    return float(((above - beta * others).mean() + 1) ** a_year - 1), float(beta)
