@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,27 @@ from adapterhub_fin_markets.backtest.admission import (
     Refusal,
     Sources,
     examine,
-    find_sources,
-    outside_universe,
     raise_refused,
 )
 from adapterhub_fin_markets.backtest.annualisation import periods_a_year
 from adapterhub_fin_markets.backtest.comparisons import compare, ledger_measures
+from adapterhub_fin_markets.backtest.inputs import Inputs
 from adapterhub_fin_markets.backtest.judging import judged
 from adapterhub_fin_markets.backtest.known_by import known_by
 from adapterhub_fin_markets.backtest.ledger import Ledger, run_ledger
 from adapterhub_fin_markets.backtest.marks import check_prices_known, find_marks
 from adapterhub_fin_markets.backtest.orders import Orders
-from adapterhub_fin_markets.backtest.recipe import BacktestRecipe, corpus_of
+from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.backtest.regimes import label_regimes
 from adapterhub_fin_markets.backtest.result import BacktestResult
 from adapterhub_fin_markets.backtest.sizing import orders_of
-from adapterhub_fin_markets.backtest.verifying import verified
 from adapterhub_fin_markets.backtest.withdrawn import withdrawn
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
-from adapterhub_fin_markets.prices.timing import count_usable, decided_after, first_fill, usable
-from adapterhub_fin_markets.signals.decisions import Decisions
+from adapterhub_fin_markets.prices.timing import count_usable, first_fill, usable
 from adapterhub_fin_markets.signals.lists import Lists
-from adapterhub_fin_markets.signals.making import signals_of
-from adapterhub_fin_markets.signals.table import Signals, read_signals
-from adapterhub_fin_markets.signals.texts import DatedTexts, read_texts
+from adapterhub_fin_markets.signals.table import Signals
+from adapterhub_fin_markets.signals.texts import DatedTexts
 
 
 def backtest(
@@ -66,20 +61,21 @@ def backtest(
         (0.07, True)
     """
     read = recipe if isinstance(recipe, BacktestRecipe) else BacktestRecipe.read(recipe, overrides)
-    prices = read.prices.read()
-    texts = read_texts(corpus_of(read.signals.texts), read.signals.tickers)
-    if not allow_lookahead:
+    return run_recipe(read, Inputs(allow_lookahead, loading))
+
+
+def run_recipe(recipe: BacktestRecipe, inputs: Inputs) -> BacktestResult:
+    """Return the backtest of a recipe on inputs that several may share. Raises as `backtest`."""
+    prices, texts = inputs.prices(recipe), inputs.texts(recipe)
+    if not inputs.allow_lookahead:
         check_prices_known(prices.select(slice(None), texts.tickers))
-    signals = _within(_signals(read, prices, texts, allow_lookahead, loading or {}), read)
+    signals = inputs.signals(recipe)
     _check_in_common(signals, prices)
-    available = dict(zip(texts.digests, texts.available_at, strict=True))
-    sources = find_sources(signals, available, read.signals.include_base, fitted_before=texts.fitted_before)
-    if read.signals.path is not None:
-        sources = verified(signals, texts, read.signals, sources, loading or {})
-    refusals = tuple(examine(signals, sources, prices, np.timedelta64(read.test.embargo_length, "us")))
-    if not allow_lookahead:
+    sources = inputs.sources(recipe)
+    refusals = tuple(examine(signals, sources, prices, np.timedelta64(recipe.test.embargo_length, "us")))
+    if not inputs.allow_lookahead:
         raise_refused(refusals)
-    return run_admitted(read, prices, signals, sources, refusals, _unread(signals, texts))
+    return run_admitted(recipe, prices, signals, sources, refusals, _unread(signals, texts))
 
 
 def run_admitted(
@@ -125,35 +121,6 @@ def run_admitted(
     )
 
 
-def _signals(
-    recipe: BacktestRecipe, prices: Prices, texts: DatedTexts, allow_lookahead: bool, loading: Mapping[str, Any]
-) -> Signals:
-    """Return the signals of a table, or make them at the closes of the bars in the span."""
-    choice = recipe.signals
-    if choice.path is not None:
-        table = read_signals(choice.path.expanduser())
-        if choice.adapter not in (None, table.facts.get("adapter")):
-            raise BadRecipe(f"{choice.path} is of {table.facts.get('adapter')}, and the recipe of {choice.adapter}")
-        return table
-    decisions = decided_after(prices.closes_at)
-    first, end = _bounds(recipe, decisions)
-    options = choice.model_copy(update={"allow_lookahead": allow_lookahead})
-    if first >= end:
-        raise BadRecipe("no bar closes in the span of the backtest: change test.from and test.until")
-    taken = Decisions.of(decisions[first:end], choice.window)
-    taken = replace(taken, since=taken.starts[0])  # a text that no decision reads is not refused
-    return _of_members(signals_of(choice.adapter, texts, options, decisions=taken, loading=loading), prices)
-
-
-def _of_members(signals: Signals, prices: Prices) -> Signals:
-    """Return the signals of the universe's members of each day; the opinions on others are counted as refused."""
-    outside = outside_universe(signals, prices)
-    if not (count := int(np.count_nonzero(outside & (signals.signal != 0)))):
-        return signals
-    refused = {**signals.facts["refused"], "the ticker was not in the universe then": count}
-    return replace(signals.take(~outside), facts={**signals.facts, "refused": refused})
-
-
 def _unread(signals: Signals, texts: DatedTexts) -> int:
     """Return how many texts between the first decision and the last one no decision reads."""
     inside = usable(signals.at[0], texts.available_at) & usable(texts.available_at, signals.at[-1])
@@ -169,30 +136,6 @@ def _check_in_common(signals: Signals, prices: Prices) -> None:
         raise BadPrices(f"the signals are about {about}, and the prices of {of}: name both by the same tickers")
     if not len(Lists.of(signals.texts).codes):
         raise BadRecipe("no decision reads a text: give texts of the prices' time, or a longer signals.window")
-
-
-def _bounds(recipe: BacktestRecipe, at: np.ndarray) -> tuple[int, int]:
-    """Return the first of the ascending instants in the span, and the one after the last."""
-    since, until = recipe.test.since, recipe.test.until
-    first = 0 if since is None else int(count_usable(at, _midnight(since)))
-    end = len(at) if until is None else int(count_usable(at, _midnight(until)))
-    return first, end
-
-
-def _midnight(day: date) -> np.datetime64:
-    return np.datetime64(day, "us")
-
-
-def _within(signals: Signals, recipe: BacktestRecipe) -> Signals:
-    """Return the signals of the span. Raises BadRecipe where there is none."""
-    first, end = _bounds(recipe, signals.at)
-    if first >= end:
-        raise BadRecipe(
-            "no signal lies in the span of the backtest: change test.from and test.until, or give texts of that time"
-        )
-    keep = np.zeros(len(signals), bool)
-    keep[first:end] = True
-    return signals.take(keep)
 
 
 def _tested(signals: Signals, prices: Prices) -> slice:

@@ -10,8 +10,10 @@ from typing import Any
 
 from adapterhub_fin.plugin import BadRecipe
 from adapterhub_fin_markets.backtest.evidence import SweepEvidence, judge_sweep
+from adapterhub_fin_markets.backtest.inputs import Inputs
+from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.backtest.result import BacktestResult
-from adapterhub_fin_markets.backtest.run import backtest
+from adapterhub_fin_markets.backtest.run import run_recipe
 
 MOST = 1000  # combinations
 
@@ -45,7 +47,8 @@ def sweep_backtests(
     """Return a backtest of each combination of values, as `a.b` by its values, each logged as a trial.
 
     The evidence is the probability of overfitting (Bailey and others 2015), and the p-value that no combination is
-    better than holding (Hansen 2005). Raises BadRecipe for less than two combinations, more than 1,000, or tests on
+    better than holding (Hansen 2005). Prices, texts and signals that several combinations choose alike are read once.
+    Raises BadRecipe for less than two combinations, more than 1,000, or tests on
     other dates, and what `backtest` raises.
 
     Example:
@@ -58,10 +61,11 @@ def sweep_backtests(
     ]
     if not 2 <= len(combinations) <= MOST or len(set(combinations)) < len(combinations):
         raise BadRecipe(f"there are {len(combinations):,} combinations: give 2 to {MOST:,}, each value once")
-    options: dict[str, Any] = {"allow_lookahead": allow_lookahead, "loading": loading}
-    results = {
-        " ".join(combination): backtest(recipe, [*overrides, *combination], **options) for combination in combinations
+    recipes = {
+        " ".join(combination): BacktestRecipe.read(recipe, [*overrides, *combination]) for combination in combinations
     }
+    inputs = Inputs(allow_lookahead, loading)
+    results = {name: run_recipe(each, inputs) for name, each in recipes.items()}
     first = next(iter(results.values()))
     for name, result in results.items():
         if result.at.tolist() != first.at.tolist():
