@@ -22,6 +22,7 @@ from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.backtest.run import backtest, run_admitted
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.signals.table import Signals
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
 
 def test_a_strict_run_is_the_ledger_of_its_orders(pair: Any) -> None:
@@ -170,6 +171,59 @@ def test_an_adapter_that_knows_its_text_s_day_is_refused(dated_tone: Any) -> Non
     assert not examine(later, find_sources(later, {"text": text_at[0] + day}))
     earlier = replace(signals, adapters=((dated_tone.resolve("acme/tone@2").digest,),))
     assert not examine(earlier, find_sources(earlier, {"text": text_at[0]}))
+
+
+def test_a_fit_that_ends_at_the_very_decision_is_refused(dated_tone: Any) -> None:
+    close = np.datetime64("2020-03-02T21:00", "us")
+    at, tick = close + np.timedelta64(1, "us"), np.timedelta64(1, "us")
+    version = ((dated_tone.resolve("acme/tone@3").digest,),)
+    for until, reasons in ((at, ["fitted"]), (at - tick, [])):
+        fitted = {"adapter": "acme/tone", "fitted": [{"what": "threshold", "until": f"{until}Z"}]}
+        signals = replace(of_text("text", close), adapters=version, facts=fitted)
+        refusals = examine(signals, find_sources(signals, {"text": np.datetime64("2020-03-01", "us")}))
+        assert [refusal.reason for refusal in refusals] == reasons
+
+
+@pytest.mark.parametrize(
+    ("answered", "moved", "reasons"),
+    [
+        ((2, 3), True, []),
+        ((3,), True, ["alias"]),
+        ((2,), True, ["alias"]),
+        ((2, 3), False, ["alias"]),
+        ((2,), False, []),
+    ],
+)
+def test_each_text_of_an_alias_needs_the_version_that_it_named(
+    dated_tone: Any, answered: tuple[int, ...], moved: bool, reasons: list[str]
+) -> None:
+    """Of two texts, the alias moved between them, or did not: a window may mix versions no more than the alias did."""
+    dated_tone.set_alias("champion", 2, "2020-01-05T00:00:00Z")
+    if moved:
+        dated_tone.set_alias("champion", 3, "2020-01-10T12:00:00Z")
+    texts = {"first": np.datetime64("2020-01-10T09:30", "us"), "second": np.datetime64("2020-01-11T09:30", "us")}
+    signals = replace(
+        of_text("text", np.datetime64("2020-01-12", "us")),
+        texts=(tuple(texts),),
+        adapters=(tuple(dated_tone.resolve(f"acme/tone@{number}").digest for number in answered),),
+        facts={"adapter": "acme/tone@champion"},
+    )
+    assert [refusal.reason for refusal in examine(signals, find_sources(signals, texts))] == reasons
+
+
+def test_a_base_counts_unless_it_is_left_out(dated_tone: Any) -> None:
+    version = dated_tone.resolve("acme/tone@3")
+    inputs = [
+        KnowledgeInput(input="base", at="2021-12-31T00:00:00Z", kind="asserted", evidence="invented"),
+        *(each for each in version.manifest.knowledge.inputs if each.input != "base"),
+    ]
+    manifest = version.manifest.model_copy(update={"knowledge": Knowledge.of(inputs), "files": (), "tensors": ()})
+    late = dated_tone.add(version.files, manifest, name="acme/late")
+    close, read = np.datetime64("2020-03-02T21:00", "us"), {"text": np.datetime64("2020-03-01", "us")}
+    signals = replace(of_text("text", close), adapters=((late.digest,),), facts={"adapter": "acme/late"})
+    [refusal] = examine(signals, find_sources(signals, read))
+    assert refusal.reason == "adapter" and "knows until 2021-12-31" in refusal.sentence
+    assert not examine(signals, find_sources(signals, read, include_base=False))
 
 
 def test_the_next_bar_s_feature_is_refused(dated_tone: Any) -> None:
