@@ -22,10 +22,14 @@ class Change(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearChange:
-    """Hold a low-rank change of a linear layer: `down` (in, r), `up` (r, out) with the scale in it, `bias` (out,)."""
+    """Hold a low-rank change of a linear layer, scale * (inputs @ down @ up + bias).
+
+    `down` is (in, r), `up` (r, out) and `bias` (out,). The scale stays apart, as in PEFT, to round as PEFT does.
+    """
 
     down: Tensor
     up: Tensor
+    scale: float
     bias: Tensor | None = None
 
     @property
@@ -33,22 +37,23 @@ class LinearChange:
         return size_of(self.down, self.up, self.bias)
 
     def add(self, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
-        """Add (inputs @ down) @ up + bias to `output` (rows, ..., out), in place; in the factors' own dtype."""
+        """Add the change to `output` (rows, ..., out), in place, computed in the factors' own dtype."""
         small = inputs.reshape(-1, self.down.shape[0]).to(self.down.dtype) @ self.down
         if output.dtype == self.up.dtype and output.is_contiguous():
-            output.view(-1, self.up.shape[1]).addmm_(small, self.up)
+            output.view(-1, self.up.shape[1]).addmm_(small, self.up, alpha=self.scale)
         else:
-            output += (small @ self.up).view(output.shape).to(output.dtype)
+            output += (small @ self.up * self.scale).view(output.shape).to(output.dtype)
         if self.bias is not None:
-            output += self.bias.to(output.dtype)
+            output += (self.bias * self.scale).to(output.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingChange:
-    """Hold a low-rank change of an embedding: `table` (tokens, r) and `up` (r, size) with the scale in it."""
+    """Hold a low-rank change of an embedding, scale * table[ids] @ up: `table` is (tokens, r), `up` (r, size)."""
 
     table: Tensor
     up: Tensor
+    scale: float
 
     @property
     def bytes(self) -> int:
@@ -56,7 +61,7 @@ class EmbeddingChange:
 
     def add(self, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
         """Add the rows of `table` @ up for the token ids `inputs` to `output` (rows, tokens, size), in place."""
-        added = embedding(inputs, self.table) @ self.up
+        added = embedding(inputs, self.table) @ self.up * self.scale
         scale = getattr(layer, "embed_scale", None)  # as PEFT: some bases multiply an embedding's output
         if scale is not None:
             added = added * torch.as_tensor(scale).to(added)

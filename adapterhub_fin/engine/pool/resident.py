@@ -166,17 +166,17 @@ class _Reader:
                 "base that it was trained on"
             )
         change = self.stored.change(parameter.name)
-        up = (change.scale * change.right.float()) if parameter.kind == "embedding" else change.scale * change.left.T
         if parameter.kind == "embedding":
-            return EmbeddingChange(self._ready(change.left), self._ready(up))
-        return LinearChange(self._ready(change.right.T), self._ready(up), self._bias(parameter.module))
+            return EmbeddingChange(self._ready(change.left), self._ready(change.right), change.scale)
+        factors = self._ready(change.right.T), self._ready(change.left.T)
+        return LinearChange(*factors, change.scale, self._bias(parameter.module))
 
     def _bias(self, module: str) -> Tensor | None:
         name = f"{module}.bias"
         if name not in self.stored.parameters:
             return None
         change = self.stored.change(name)
-        return self._ready(change.scale * change.left[:, 0])
+        return self._ready(change.left[:, 0])
 
     def _ready(self, tensor: Tensor) -> Tensor:
         """Return a tensor of any shape as layers compute with it: as PEFT does, in float32 at least."""

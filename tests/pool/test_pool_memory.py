@@ -1,0 +1,228 @@
+"""What a pool holds, what it evicts, and what it sees of a registry that changes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adapterhub_fin as ahf
+from adapterhub_fin.engine.pool.bytes import read_bytes
+from adapterhub_fin.errors import BadRecipe, BadText, LookAhead, NotFound, Refused, WrongBase, WrongTensors
+from adapterhub_fin_registry import Version
+
+TEXTS = ["Arlo: profit rose.", "Nyx meets in May."]
+TONES = [f"t/tone-{number}" for number in range(6)]
+Save = Callable[..., Version]
+
+
+def names(pool: ahf.Pool) -> list[str]:
+    return [each.reference.removesuffix("@1") for each in pool.resident()]
+
+
+@pytest.fixture
+def registry(encoder: Path, save_adapter: Save, tmp_path: Path) -> Any:
+    """A registry with two versions of one name."""
+    store = ahf.Registry(tmp_path / "own")
+    for year in ("2012", "2014"):
+        save_adapter("t/tone", encoder, store, until=f"{year}-01-01")
+    store.set_alias("t/tone", "champion", 1)
+    return store
+
+
+def test_the_least_recently_used_goes_first_and_pinned_ones_stay(stock: Any, encoder: Path) -> None:
+    whole = ahf.pool(encoder, registry=stock)
+    whole.pin(*TONES)
+    size = {each.reference: each.bytes for each in whole.resident()}
+    pool = ahf.pool(encoder, registry=stock, bytes=sum(size[f"{name}@1"] for name in TONES[:3]))
+    pool.pin(TONES[0])
+    for name in TONES[:3]:
+        pool.predict(TEXTS, name)
+    assert names(pool) == [TONES[2], TONES[1], TONES[0]]
+    pool.predict(TEXTS, TONES[1])
+    pool.predict(TEXTS, TONES[3])
+    assert TONES[2] not in names(pool) and {TONES[0], TONES[3]} <= {*names(pool)}
+    assert pool.stats().bytes <= pool.stats().limit
+    with pytest.raises(Refused, match="pinned"):
+        pool.evict(TONES[0])
+    pool.unpin(TONES[0])
+    pool.evict(TONES[0], TONES[0])
+    assert TONES[0] not in names(pool)
+    with pytest.raises(Refused, match="isn't pinned"):
+        pool.unpin(TONES[0])
+    assert pool.predict(TEXTS, TONES[0])[0].reference == "t/tone-0@1"  # loaded again, as if nothing had been
+    assert pool.stats().loads_by[f"{TONES[0]}@1"] == 2
+
+
+def test_one_call_may_ask_for_more_than_fits_at_once(stock: Any, encoder: Path) -> None:
+    pool = ahf.pool(encoder, registry=stock, bytes=40_000)
+    rows = [(text, name) for text in TEXTS for name in TONES]
+    answers = pool.predict(rows)
+    assert [each.reference for each in answers if each] == [f"{name}@1" for _, name in rows]
+    assert pool.stats().evictions and pool.stats().bytes <= 40_000
+
+
+def test_what_can_never_fit_is_said_and_nothing_else_is_evicted(stock: Any, encoder: Path) -> None:
+    pool = ahf.pool(encoder, registry=stock, bytes="50KiB")
+    pool.predict(TEXTS, TONES[0])
+    with pytest.raises(
+        Refused, match=r"t/dora@1 takes [\d,]+ bytes, and the pool may hold 51,200: make the pool larger"
+    ):
+        pool.predict(TEXTS, "t/dora")
+    assert names(pool) == [TONES[0]]
+    assert "1 resident" in repr(pool)
+
+
+@pytest.mark.parametrize(("text", "size"), [("256MiB", 2**28), ("1 gb", 10**9), ("1.5KiB", 1536), (77, 77), ("9b", 9)])
+def test_sizes_are_read_as_users_write_them(text: Any, size: int) -> None:
+    assert read_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1", 0, -5, "0MiB", "1e9", True, None, 2.5])
+def test_any_other_size_is_refused(text: Any, encoder: Path) -> None:
+    with pytest.raises(BadRecipe, match="isn't a number of bytes"):
+        ahf.pool(encoder, bytes=text)
+
+
+def test_a_moved_alias_a_yank_and_a_deletion_take_effect_and_harm_no_others(registry: Any, encoder: Path) -> None:
+    pool = ahf.pool(encoder, registry=registry, refresh=0)
+    assert pool.predict(TEXTS, "t/tone@champion")[0].reference == "t/tone@1"
+    registry.set_alias("t/tone", "champion", 2)
+    assert pool.predict(TEXTS, "t/tone@champion")[0].reference == "t/tone@2"
+    assert pool.predict(TEXTS, "t/tone")[0].reference == "t/tone@2"
+    registry.add_event("t/tone@2", "yank", {"reason": "it was wrong"})
+    assert pool.predict(TEXTS, "t/tone")[0].reference == "t/tone@1"
+    registry.delete("t/tone@2")
+    with pytest.raises(NotFound, match="t/tone"):
+        pool.predict([(TEXTS[0], "t/tone@1"), (TEXTS[1], "t/tone@2")])
+    assert pool.predict(TEXTS, "t/tone@1")[0].reference == "t/tone@1"
+
+
+def test_within_the_refresh_time_the_registry_is_not_read(
+    registry: Any, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Any] = []
+    resolve = type(registry).resolve
+    monkeypatch.setattr(type(registry), "resolve", lambda self, *a, **k: (reads.append(a), resolve(self, *a, **k))[1])
+    still, eager = ahf.pool(encoder, registry=registry, refresh=3600), ahf.pool(encoder, registry=registry, refresh=0)
+    for pool in (still, eager):
+        pool.predict(TEXTS, "t/tone@champion")
+    count = len(reads)
+    for pool in (still, eager, still, eager):
+        pool.predict(TEXTS, "t/tone@champion")
+    assert len(reads) == count, "an unchanged mark means an unchanged name"
+    registry.set_alias("t/tone", "champion", 2)
+    assert still.predict(TEXTS, "t/tone@champion")[0].reference == "t/tone@1"
+    assert eager.predict(TEXTS, "t/tone@champion")[0].reference == "t/tone@2"
+
+
+def test_a_version_of_another_base_is_refused_by_name(stock: Any, encoder: Path, decoder: Path, tmp_path: Path) -> None:
+    from adapterhub_fin.testing import tiny_encoder
+
+    with pytest.raises(WrongBase, match="vocabulary|layers"):
+        ahf.pool(encoder, registry=stock).predict(TEXTS, "t/writer-0")
+    other = tiny_encoder(tmp_path / "other", seed=1)
+    pool = ahf.pool(other, registry=stock)
+    with pytest.raises(WrongBase, match="has other weights"):
+        pool.predict(TEXTS, TONES[0])
+    assert not pool.resident()
+    with pytest.raises(ahf.BaseNotFound):
+        ahf.pool(tmp_path / "nowhere")
+
+
+def test_bad_rows_are_named_by_their_number(stock: Any, encoder: Path) -> None:
+    pool = ahf.pool(encoder, registry=stock)
+    with pytest.raises(BadText, match="text 1"):
+        pool.predict([("fine", TONES[0]), (None, TONES[1])])
+    with pytest.raises(BadText, match="row 1 is no pair"):
+        pool.predict([("fine", TONES[0]), "alone"])
+    with pytest.raises(BadText, match="a list of rows"):
+        pool.predict("one text", TONES[0])
+    with pytest.raises(BadRecipe, match="as_of needs the reference"):
+        pool.predict([("fine", TONES[0])], as_of="2020-01-01")
+    with pytest.raises(BadRecipe, match="2 instants for 1 rows"):
+        pool.predict(["fine"], TONES[0], as_of=["2020-01-01", "2021-01-01"])
+    with pytest.raises(BadRecipe, match="t/vectors@1 has no head"):
+        pool.predict(TEXTS, "t/vectors")
+
+
+@pytest.mark.parametrize("harm", ["missing", "extra", "reshaped"])
+def test_a_file_that_does_not_fit_is_refused(harm: str, stock: Any, encoder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    version = stock.resolve(TONES[1])
+    folder = Path(shutil.copytree(version.files, tmp_path / "harmed"))
+    tensors = load_file(folder / "adapter_model.safetensors")
+    first = min(name for name in tensors if "lora_A" in name)
+    if harm == "missing":
+        del tensors[first], tensors[first.replace("lora_A", "lora_B")]
+    elif harm == "extra":
+        tensors["base_model.model.nowhere.weight"] = tensors[first].clone()
+    else:
+        tensors["base_model.model.classifier.weight"] = tensors["base_model.model.classifier.weight"][:, :-1].clone()
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    store = ahf.Registry(tmp_path / "own")
+    store.add(folder, version.manifest.model_copy(update={"files": (), "tensors": ()}), name="t/harmed")
+    with pytest.raises((WrongTensors, ahf.BadMerge)):
+        ahf.pool(encoder, registry=store).predict(TEXTS, "t/harmed")
+
+
+def test_a_damaged_file_is_refused(registry: Any, encoder: Path) -> None:
+    path = registry.resolve("t/tone@1").files / "adapter_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(bytes(data))
+    pool = ahf.pool(encoder, registry=registry)
+    with pytest.raises(ahf.Corrupted):
+        pool.predict(TEXTS, "t/tone@1")
+    assert pool.predict(TEXTS, "t/tone@2")[0].reference == "t/tone@2"
+
+
+class TestDates:
+    """Rows that choose their version by their own dates."""
+
+    @pytest.fixture(scope="class")
+    def dated(self, encoder: Path, save_adapter: Save, tmp_path_factory: pytest.TempPathFactory) -> Any:
+        """A registry with a version for each of twelve quarters."""
+        store = ahf.Registry(tmp_path_factory.mktemp("dated"))
+        for quarter in range(12):
+            save_adapter("t/tone", encoder, store, until=f"{2012 + quarter // 4}-{1 + 3 * (quarter % 4):02}-01")
+        return store
+
+    def test_twenty_four_cut_offs_give_what_separate_runs_give(self, dated: Any, encoder: Path) -> None:
+        cuts = [f"{2012 + month // 12}-{1 + month % 12:02}-15" for month in range(1, 37, 1)][:24]
+        texts = [f"Firm {n}: profit {'rose' if n % 3 else 'fell'}." for n in range(48)]
+        dates = [cuts[n % 24] for n in range(48)]
+        pool = ahf.pool(encoder, registry=dated)
+        made = pool.predict(texts, "t/tone", as_of=dates)
+        seen = set()
+        for cut in cuts:
+            own = [n for n in range(48) if dates[n] == cut]
+            adapter = ahf.load("t/tone", base=encoder, registry=dated, as_of=cut)
+            for number, alone in zip(own, adapter.predict([texts[n] for n in own]), strict=True):
+                answer = made[number]
+                assert answer is not None and answer.reference == adapter.reference
+                assert all(abs(answer.value.scores[label] - alone.scores[label]) < 1e-5 for label in alone.scores)
+                end = dated.resolve(answer.reference).knows_until(True)
+                assert end.date().isoformat() < dates[number]
+                seen.add(answer.reference)
+        assert len(seen) == 9
+
+    def test_rows_before_the_first_version_are_refused_or_left_empty(self, dated: Any, encoder: Path) -> None:
+        pool, dates = ahf.pool(encoder, registry=dated), ["2011-01-01", "2013-06-01"]
+        with pytest.raises(LookAhead, match=r"row 0 \(2011-01-01\): no version of t/tone had ended .* skip_refused"):
+            pool.predict(TEXTS, "t/tone", as_of=dates)
+        first, second = pool.predict(TEXTS, "t/tone", as_of=dates, skip_refused=True)
+        assert first is None and second is not None and second.reference == "t/tone@6"
+        made = pool.embed(TEXTS, "t/tone", as_of=dates, skip_refused=True)
+        assert made.references == (None, "t/tone@6") and bool((made.vectors[0] != made.vectors[0]).all())
+        nothing = pool.predict(TEXTS, "t/tone", as_of="2011-01-01", skip_refused=True)
+        assert nothing == [None, None]
+
+    def test_one_instant_stands_for_all_rows(self, dated: Any, encoder: Path) -> None:
+        pool = ahf.pool(encoder, registry=dated)
+        assert {each.reference for each in pool.predict(TEXTS, "t/tone", as_of="2013-06-01") if each} == {"t/tone@6"}
