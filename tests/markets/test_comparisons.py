@@ -18,6 +18,7 @@ from adapterhub_fin_markets.backtest.comparisons import (
     late_orders,
     ledger_measures,
 )
+from adapterhub_fin_markets.backtest.intervals import bootstrap_intervals
 from adapterhub_fin_markets.backtest.ledger import run_ledger
 from adapterhub_fin_markets.backtest.orders import Orders, place
 from adapterhub_fin_markets.backtest.rules import Rules
@@ -192,3 +193,18 @@ def test_a_ledger_is_measured_over_its_own_cash() -> None:
     assert of.turnover == pytest.approx(ledger.turnover.mean()) and of.periods == 60
     assert of.exposure == pytest.approx(np.abs(ledger.weights).sum(axis=1).mean())
     assert of.net_exposure == pytest.approx(ledger.weights.sum(axis=1).mean())
+
+
+def test_what_stands_beside_has_intervals_of_its_own_periods() -> None:
+    prices = panel(120)
+    rules = LONG_SHORT.model_copy(update={"cash_rate": 0.03})
+    by_name = compared(prices, tomorrow(prices, 0), rules, rows=slice(5, None)).by_name
+    for name in ("hold", "hold_exposure", "late"):
+        of = by_name[name]
+        cash = interest_rates(of.ledger.at, rules)[5:]
+        own = bootstrap_intervals(of.ledger.returns[5:], a_year=252, cash=cash, resamples=200)
+        assert of.intervals == own and own.sharpe is not None and of.measures.sharpe is not None
+        assert own.sharpe[0] < of.measures.sharpe < own.sharpe[1]
+    assert by_name["hold"].intervals.sharpe != by_name["late"].intervals.sharpe
+    flat = by_name["flat"].intervals
+    assert flat.sharpe is None and flat.reasons["sharpe"]

@@ -172,6 +172,16 @@ def test_numbers_are_those_of_the_result(made: Make, tmp_path: Path) -> None:
         ("this one", "holding"), (result.measures, result.comparisons.by_name["hold"].measures), strict=True
     ):
         assert compared[name][1:4] == [[of.total_return], [of.annual_return], [of.sharpe]]
+    drawn_beside = rows_of(html, "comparison-intervals")
+    own, holding = result.judgement.intervals, result.comparisons.by_name["hold"].intervals
+    for name, of_one in (("this one", own), ("holding", holding)):
+        assert [tuple(cell) for cell in drawn_beside[name]] == [
+            of_one.sharpe,
+            of_one.annual_return,
+            of_one.max_drawdown,
+        ]
+    assert all(cell.startswith("none: ") for cell in drawn_beside["flat"])
+    assert result.record()["comparisons"]["hold"]["intervals"]["sharpe"] == holding.sharpe
     costs = rows_of(html, "costs")
     assert costs["commission paid"] == [[result.ledger.commission.sum()], [result.ledger.commission.sum() / 100_000]]
     regimes = rows_of(html, "by-regime")

@@ -15,6 +15,7 @@ from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_markets.backtest.carry import interest_rates
 from adapterhub_fin_markets.backtest.events import events_of, last_levels
 from adapterhub_fin_markets.backtest.fills import fill_prices, last_closes
+from adapterhub_fin_markets.backtest.intervals import Intervals, bootstrap_intervals
 from adapterhub_fin_markets.backtest.ledger import Ledger, run_ledger
 from adapterhub_fin_markets.backtest.measures import Measures, measures
 from adapterhub_fin_markets.backtest.orders import Orders, following
@@ -38,6 +39,7 @@ class Comparison:
     summary: str
     ledger: Ledger
     measures: Measures
+    intervals: Intervals
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,10 @@ class Comparisons:
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it, without ledgers."""
         return {
-            **{name: {"is": of.summary, **of.measures.document()} for name, of in self.by_name.items()},
+            **{
+                name: {"is": of.summary, **of.measures.document(), "intervals": of.intervals.document()}
+                for name, of in self.by_name.items()
+            },
             "late_change": {"sharpe": self.change, "interval": self.interval, "reason": self.reason},
             "flags": list(self.flags),
         }
@@ -84,11 +89,16 @@ def compare(
         "late": run_ledger(prices, late_orders(prices, orders), rules),
     }
     market = ledgers["hold"].returns[rows]
+    cash = interest_rates(ledger.at, rules)[rows]
     by_name = {
-        name: Comparison(SUMMARIES[name], of, ledger_measures(of, a_year=a_year, rows=rows, benchmark=market))
+        name: Comparison(
+            SUMMARIES[name],
+            of,
+            ledger_measures(of, a_year=a_year, rows=rows, benchmark=market),
+            bootstrap_intervals(of.returns[rows], a_year=a_year, cash=cash, resamples=resamples, seed=seed),
+        )
         for name, of in ledgers.items()
     }
-    cash = interest_rates(ledger.at, rules)[rows]
     own, late = ledger.returns[rows] - cash, ledgers["late"].returns[rows] - cash
     try:
         change, interval = _change(own, late, a_year, resamples, seed)

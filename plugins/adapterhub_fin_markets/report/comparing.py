@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from adapterhub_fin_markets.backtest.intervals import NAMES as DRAWN
 from adapterhub_fin_markets.backtest.ledger import Ledger
 from adapterhub_fin_markets.backtest.result import BacktestResult
 from adapterhub_fin_markets.report.cells import Cell, ratio
@@ -32,8 +33,8 @@ def comparison_parts(result: BacktestResult) -> Iterator[Part]:
             for name, of in comparisons.by_name.items()
         ),
     ]
-    note = "Intervals are of this strategy's measures, above; the others stand beside it to be compared, without one."
-    yield Part("Beside it", note, columns, rows, file="comparisons")
+    yield Part("Beside it", "", columns, rows, file="comparisons")
+    yield _intervals(result)
     if comparisons.change is not None:
         late: list[list[Cell]] = [
             [
@@ -45,3 +46,20 @@ def comparison_parts(result: BacktestResult) -> Iterator[Part]:
         yield Part("One bar late", " ".join(comparisons.flags), ("what", "value", "95 % interval"), late, file="late")
     elif "late" in comparisons.by_name:
         yield Part("The change by one bar's delay", missing=comparisons.reason or "it is undefined")
+
+
+def _intervals(result: BacktestResult) -> Part:
+    """Return the intervals of this strategy and of those beside it, each of its own resamples."""
+    every = {"this one": result.judgement.intervals}
+    every |= {NAMES.get(name, name): of.intervals for name, of in result.comparisons.by_name.items()}
+    rows: list[list[Cell]] = []
+    for name, of in every.items():
+        drawn = ((getattr(of, measure), FORMATS[measure][1], of.reasons.get(measure, "")) for measure in DRAWN)
+        rows.append([name, *(interval_cell(*each) for each in drawn)])
+    first = result.judgement.intervals
+    note = (
+        f"{100 * first.level:g} % intervals by the stationary bootstrap, {first.resamples:,} resamples of each one's "
+        "own periods: that two of them overlap does not say whether one strategy is better."
+    )
+    columns = ("strategy", *(FORMATS[measure][0] for measure in DRAWN))
+    return Part("", note, columns, rows, file="comparison-intervals")
