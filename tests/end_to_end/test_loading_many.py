@@ -187,7 +187,7 @@ def test_modes_come_back_where_an_answer_switched_them(stock: Registry, encoder:
 # Changes of a shared model between two loads.
 
 
-CHANGES = ("write", "write", "row", "replace", "resize", "type", "config", "layers", "none")
+CHANGES = ("write", "write", "row", "replace", "reshape", "resize", "type", "config", "layers", "none")
 SETTINGS = (("hidden_act", "relu"), ("layer_norm_eps", 1e-3), ("use_cache", False))
 Parameters = dict[str, Tensor]
 
@@ -233,6 +233,9 @@ def change_model(model: Any, data: st.DataObject) -> None:
         module, last = owner(model, name)
         by = data.draw(st.sampled_from([0.0, 0.5]), "added")
         setattr(module, last, nn.Parameter(parameter.detach() + by))
+    elif kind == "reshape":
+        module, last = owner(model, name)
+        setattr(module, last, nn.Parameter(parameter.detach().reshape(1, *parameter.shape)))
     elif kind == "resize":
         rows = len(parameters["embeddings.word_embeddings.weight"])
         model.resize_token_embeddings(rows + data.draw(st.integers(-3, 3)))

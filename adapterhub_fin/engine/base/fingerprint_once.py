@@ -94,7 +94,7 @@ def _elements(name: str, parameter: Tensor, is_table: bool, rows: int | None) ->
     dense = fingerprint.dequantised(parameter)
     dense = dense[:rows] if is_table else dense
     yield dense.take(torch.tensor(_indices(name, dense.numel()), device=dense.device))
-    if is_table:
+    if is_table and dense.ndim == 2:  # any other is refused by its shape
         yield dense.take(row_elements(name, dense.shape).to(dense.device)).flatten()
 
 

@@ -13,18 +13,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.rounding import grid, half_step
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
     from adapterhub_fin_registry.model.manifest import RowSums
 else:
-    torch = Lazy("torch")
+    np, torch = Lazy("numpy"), Lazy("torch")
 
 BLOCKS = 1024
 COLUMNS = 2
