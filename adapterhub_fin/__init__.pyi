@@ -23,6 +23,9 @@ from adapterhub_fin.engine.evaluation.forgotten import (
 from adapterhub_fin.engine.folding.extracting import (
     extract as extract,
 )
+from adapterhub_fin.engine.folding.loading import (
+    load as load,
+)
 from adapterhub_fin.engine.inference.dated_versions import (
     DatedVersions as DatedVersions,
 )
@@ -37,9 +40,6 @@ from adapterhub_fin.engine.inference.embed_table import (
 )
 from adapterhub_fin.engine.inference.load import (
     attach as attach,
-)
-from adapterhub_fin.engine.inference.load import (
-    load as load,
 )
 from adapterhub_fin.engine.inference.vector_rows import (
     EmbeddedTable as EmbeddedTable,

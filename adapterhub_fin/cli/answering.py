@@ -19,6 +19,7 @@ def load_to_answer(
     lock: str | None,
     base: str | None,
     download: bool,
+    fold: bool,
     check: Callable[[Manifest], object] = lambda manifest: None,
 ) -> Adapter:
     """Return the loaded adapter, or refuse before torch is imported if its head doesn't support the command.
@@ -33,7 +34,7 @@ def load_to_answer(
     check(location.version.manifest)
     from adapterhub_fin import load
 
-    return load(location.version, base=base, registry=location.registry, download=download)
+    return load(location.version, base=base, registry=location.registry, download=download, fold=fold)
 
 
 def _check_head(version: Version, command: str) -> None:

@@ -15,6 +15,7 @@ from adapterhub_fin.cli.options import (
     as_of_options,
     base_options,
     dated_by,
+    fold_option,
     lock_option,
     read_texts,
     reading_options,
@@ -68,6 +69,7 @@ def _model() -> type[BaseModel]:
     help="How the table is read: --set encoding=cp1252.",
 )
 @base_options
+@fold_option
 @as_of_options
 @lock_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which is the default; not with --out.")
@@ -90,6 +92,7 @@ def command(
     base: str | None,
     download: bool,
     batch_size: int,
+    fold: bool,
     as_of: str | None,
     include_base: bool,
     lock: str | None,
@@ -111,10 +114,10 @@ def command(
       ahf embed acme/tone --table news.parquet --text title --time published --as-of-row --out features.parquet
     """
     if table is not None:
-        if out is None or time is None or not as_of_row or texts or file or as_of or lock:
+        if out is None or time is None or not as_of_row or texts or file or as_of or lock or fold:
             raise click.UsageError(
-                "Give --table FILE with --as-of-row, --time COLUMN and --out FILE, and neither texts, --file, --as-of "
-                "nor --lock."
+                "Give --table FILE with --as-of-row, --time COLUMN and --out FILE, and neither texts, --file, --as-of, "
+                "--lock nor --fold."
             )
         dated = {"time": time, "text": text_columns or None, "timezone": timezone, "date_format": date_format}
         aligned = {"align": align, "align_on": align_on, "skip_refused": skip_refused, "include_base": include_base}
@@ -131,7 +134,14 @@ def command(
         raise click.BadParameter(f"the folder {out.parent} does not exist", param_hint="--out")
     inputs = read_texts(texts, file)
     adapter = load_to_answer(
-        "embed", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
+        "embed",
+        reference,
+        base=base,
+        as_of=as_of,
+        include_base=include_base,
+        lock=lock,
+        download=download,
+        fold=fold,
     )
     vectors = adapter.embed(inputs, batch_size, progress=True, **options)
     if out is None:

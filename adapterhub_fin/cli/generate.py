@@ -16,6 +16,7 @@ from adapterhub_fin.cli.options import (
     as_of_options,
     base_options,
     dated_by,
+    fold_option,
     lock_option,
     read_texts,
     say_answering,
@@ -39,6 +40,7 @@ def _model() -> type[BaseModel]:
 @click.option("--chat", is_flag=True, help="Treat each prompt as a user's message in a conversation.")
 @click.option("--system", metavar="TEXT", help="The system message of the conversation; implies --chat.")
 @base_options
+@fold_option
 @as_of_options
 @lock_option
 @json_option
@@ -51,6 +53,7 @@ def command(
     base: str | None,
     download: bool,
     batch_size: int,
+    fold: bool,
     as_of: str | None,
     include_base: bool,
     lock: str | None,
@@ -75,7 +78,14 @@ def command(
     checked(Decoding, options, "generate")  # refuse a wrong option before torch is imported
     inputs = [_conversation(text, system) if chat or system is not None else text for text in prompts]
     adapter = load_to_answer(
-        "generate", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
+        "generate",
+        reference,
+        base=base,
+        as_of=as_of,
+        include_base=include_base,
+        lock=lock,
+        download=download,
+        fold=fold,
     )
     if not as_json:
         say_answering(adapter.reference, as_of, include_base)

@@ -113,6 +113,13 @@ def base_options(function: F) -> F:
     )(function)
 
 
+def fold_option(function: F) -> F:
+    """Add --fold, for commands that answer with one version."""
+    return click.option(
+        "--fold", is_flag=True, help="Add the adapter to its base's weights, which then answer the same in less time."
+    )(function)
+
+
 def _trust(context: click.Context, parameter: click.Parameter, trusted: bool) -> None:
     if trusted:
         from adapterhub_fin.plugin.trusted_code import trusting_remote_code

@@ -15,6 +15,7 @@ from adapterhub_fin.cli.options import (
     as_of_options,
     base_options,
     dated_by,
+    fold_option,
     lock_option,
     read_texts,
     reading_options,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     help="How the table is read, where not as the version's own: --set encoding=cp1252.",
 )
 @base_options
+@fold_option
 @as_of_options
 @lock_option
 @json_option
@@ -70,6 +72,7 @@ def command(
     base: str | None,
     download: bool,
     batch_size: int,
+    fold: bool,
     as_of: str | None,
     include_base: bool,
     lock: str | None,
@@ -111,6 +114,7 @@ def command(
         include_base=include_base,
         lock=lock,
         download=download,
+        fold=fold,
         check=check,
     )
     if table is not None and out is not None:

@@ -95,6 +95,39 @@ def test_embed_takes_its_options(run_ahf: Ahf, stocked: Path, trained: Run) -> N
     assert code == 1 and "there is no layer 9" in err and err.count("\n") == 1
 
 
+def test_fold_answers_the_same_without_an_adapter(run_ahf: Ahf, notes: Run, tmp_path: Path) -> None:
+    folded, plain = (
+        json.loads(run_ahf("predict", "acme/tone", *TEXTS, "--json", *fold)[1])["predictions"]
+        for fold in (["--fold"], [])
+    )
+    assert [answer["label"] for answer in folded] == [answer["label"] for answer in plain]
+    assert [answer["score"] for answer in folded] == pytest.approx([answer["score"] for answer in plain], rel=1e-4)
+    vectors = [run_ahf("embed", "acme/tone", TEXTS[0], *fold)[1] for fold in (["--fold"], [])]
+    assert np.allclose(*(json.loads(each)["embedding"] for each in vectors), rtol=1e-4, atol=1e-5)
+    written = [
+        run_ahf("generate", "acme/notes", "Arlo:", "--max-new-tokens", "4", *fold)[1] for fold in (["--fold"], [])
+    ]
+    assert written[0] == written[1]
+    table = ["--table", "news.csv", "--as-of-row", "--time", "day", "--out", "f.csv"]
+    (tmp_path / "news.csv").write_text("day,text\n2020-01-01,Arlo\n")
+    table[1] = str(tmp_path / "news.csv")
+    code, _, err = run_ahf("embed", "acme/tone", *table, "--fold")
+    assert code == 2 and "--lock nor --fold" in " ".join(err.split())
+
+
+def test_fold_refuses_in_one_line_what_it_can_not_add(run_ahf: Ahf, stocked: Path, encoder: Path) -> None:
+    ahf.train(
+        name="acme/dora",
+        base={"path": str(encoder)},
+        method={"name": "lora", "rank": 2, "dora": True},
+        corpus={"name": tiny_corpus()},
+        training={"epochs": 1, "max_length": 32},
+    )
+    code, out, err = run_ahf("predict", "acme/dora", *TEXTS, "--fold")
+    assert (code, out) == (1, "") and "acme/dora@1 can't be folded into its base" in err and err.count("\n") == 1
+    assert run_ahf("predict", "acme/dora", *TEXTS)[0] == 0
+
+
 def test_evaluate_measures_records_and_show_prints_it(run_ahf: Ahf, stocked: Path, trained: Run, encoder: Path) -> None:
     code, out, err = run_ahf("evaluate", "acme/tone", "--from-recipe", "--resamples", "50")
     assert (

@@ -43,7 +43,9 @@ def fold_in_memory(resolved: ResolvedVersion, base: Path, tokenizer: PreTrainedT
 
 
 def fold(model: nn.Module, changes: StoredChanges, whose: str) -> None:
-    """Add each change to a float32 model's parameter, and replace those that are stored in full; ties are cut there.
+    """Add each change to a model's parameter, and replace those that are stored in full; ties are cut there.
+
+    Each sum is rounded once, to the type of the parameter.
 
     Raises WrongTensors for a parameter that the model lacks, and Unsupported for NaN or infinite sums.
     """
@@ -53,16 +55,16 @@ def fold(model: nn.Module, changes: StoredChanges, whose: str) -> None:
         transposed = parameter.kind == "linear" and isinstance(owner, Conv1D)
         weight = getattr(owner, own, None)
         if weight is None and own == "bias":  # as PEFT adds one to a layer without it
-            weight = torch.zeros(parameter.shape)
+            weight = torch.zeros(parameter.shape).to(next(owner.parameters()))
         shape = parameter.shape[::-1] if transposed else parameter.shape
         weight = _of_shape(weight, shape, key, whose)
         change = FoldedChange(parameter, changes.change(key), changes.magnitude(key), transposed)
-        _replace(owner, own, loss.fold(key, change, weight, weight, torch.float32))
+        _replace(owner, own, loss.fold(key, change, weight.cpu(), weight.cpu(), weight.dtype).to(weight.device))
     for key, shape in changes.full_shapes.items():
         module, _, own = key.rpartition(".")
         owner = _owner(model, module, whose)
-        _of_shape(getattr(owner, own, None), shape, key, whose)
-        _replace(owner, own, changes.values(key).float())
+        weight = _of_shape(getattr(owner, own, None), shape, key, whose)
+        _replace(owner, own, changes.values(key).to(weight))
 
 
 def _owner(model: nn.Module, module: str, whose: str) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from adapterhub_fin.engine.base.locks import lock_of, on_meta
 from adapterhub_fin.engine.base.padding import padding
 from adapterhub_fin.engine.inference.adapter import Adapter, NoTokenizer
 from adapterhub_fin.engine.inference.find import ResolvedVersion
+from adapterhub_fin.engine.inference.folded_method import FoldedMethod
 from adapterhub_fin.engine.peft.adapter_io import fill_adapter
 from adapterhub_fin.engine.peft.embeddings import (
     StoredEmbeddings,
@@ -63,13 +65,17 @@ def attach_version(
     described: str,
     *,
     private: bool = False,
+    fold: Callable[[nn.Module], None] | None = None,
 ) -> Adapter:
-    """Put a version onto a model; `private` says that this load made the model, and nobody else has it."""
+    """Put a version onto a model; `private` says that this load made the model, and nobody else has it.
+
+    `fold` adds the version's changes to the weights of such a model instead.
+    """
     mode, model = model.training, wrapper_of(model)
     lock_of(model)  # so that a fork knows of it
     apart = is_apart(resolved.method, resolved.folder)
     with hidden(model, adapters_apart(model) if apart else ()):
-        return _Attaching(model, resolved, described, mode, apart, private).attach(tokenizer)
+        return _Attaching(model, resolved, described, mode, apart, private, fold).attach(tokenizer)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class _Attaching:
     mode: bool  # in training, for the modules that are added
     apart: bool  # the adapter and others that are so too make no difference to one another, and are hidden meanwhile
     private: bool
+    fold: Callable[[nn.Module], None] | None
 
     def attach(self, tokenizer: PreTrainedTokenizerBase | None) -> Adapter:
         model, resolved, version = self.model, self.resolved, self.resolved.version
@@ -101,7 +108,8 @@ class _Attaching:
             record_first_fingerprint(resolved.registry, version, first)
         length = max_length(version, tokenizer)
         read = with_chat_template(tokenizer, resolved.head) if tokenizer else NoTokenizer()
-        return Adapter(version, adapted, read, resolved.method, resolved.head, adapter_name, length)
+        method = FoldedMethod(resolved.method) if self.fold else resolved.method
+        return Adapter(version, adapted, read, method, resolved.head, adapter_name, length)
 
     def _check_base(self, tokenizer: PreTrainedTokenizerBase | None, stored: StoredEmbeddings) -> Base | None:
         """Check the model, and return the fingerprint to record where the version's own was declared only.
@@ -118,7 +126,7 @@ class _Attaching:
         return describe_base(model, tokenizer, left_out, base.repository, base.revision, rows=rows)
 
     def _put_on(self, changes: str | None) -> tuple[nn.Module, str]:
-        """Return what the method wrapped around the model, and the new adapter's name on it."""
+        """Return what the method wrapped around the model, and the new adapter's name on it; the model if folded."""
         model, resolved = self.model, self.resolved
         method, reference = resolved.method, resolved.version.reference
         context = AttachContext(
@@ -129,7 +137,10 @@ class _Attaching:
         )
         check_fits(method, model, context, resolved.folder, reference, apart=self.apart)
         name, owner = context.adapter_name, resolved.version.manifest.method.name
-        take_adapter_name(model, name, owner, reference if changes else None, apart=self.apart)
+        take_adapter_name(model, name, owner, reference if changes or self.fold else None, apart=self.apart)
+        if self.fold is not None:
+            self.fold(model)
+            return model, name
         before = set(model.modules())
         adapted = method.rebuild(model, context, resolved.folder)
         fill_adapter(method, adapted, name, resolved.folder)

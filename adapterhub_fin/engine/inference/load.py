@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +68,7 @@ def load(
     `base` is a folder or Hub id in place of the recorded one, or a model in memory to reuse: a backbone shared by
     several adapters, or a model with a fitting head; `tokenizer` then spares reading one. `lock` is a file that holds
     the reference to what it means now. No Hub is contacted unless `download` is true. `trust_remote_code` lets the
-    base's own Python code run; without it such a base is Refused.
+    base's own Python code run; without it such a base is Refused. The public `load` has `fold` too.
     """
     with trusting_remote_code(trust_remote_code):
         return _load(reference, base, tokenizer, as_of, include_base, lock, registry, device, download)
@@ -89,9 +90,21 @@ def _load(
         tokenizer = tokenizer or tokenizer_for(base, resolved, download)
         with building(), _undrawn():
             return attach_version(with_head(base, resolved), resolved, tokenizer, "the model given as base")
+    return load_with_base(resolved, base, tokenizer, device, download)
+
+
+def load_with_base(
+    resolved: ResolvedVersion,
+    base: str | Path | None,
+    tokenizer: PreTrainedTokenizerBase | None,
+    device: str | torch.device | None,
+    download: bool,
+    fold: Callable[[nn.Module], None] | None = None,
+) -> Adapter:
+    """Load a version and a base of its own; `fold` adds the version's changes to the base's weights."""
     choice, source = base_source(resolved, base, download)
     with quiet_loading(), _undrawn():
-        adapter = _load_whole(resolved, source, tokenizer, device)
+        adapter = _load_whole(resolved, source, tokenizer, device, fold)
         if choice.path is not None:
             bases.remember(fingerprint_key(expected_base(resolved.registry, resolved.version)), source.folder)
     return adapter
@@ -102,6 +115,7 @@ def _load_whole(
     source: bases.BaseSource,
     tokenizer: PreTrainedTokenizerBase | None,
     device: str | torch.device | None,
+    fold: Callable[[nn.Module], None] | None,
 ) -> Adapter:
     """Load the base too."""
     described, config = f"the base at {source.folder}", load_config(source.folder)
@@ -115,7 +129,7 @@ def _load_whole(
     check_covered(drawn, resolved.modules_to_save, resolved.version.reference)
     if device is not None:
         model.to(device)
-    adapter = attach_version(model, resolved, tokenizer, described, private=True)
+    adapter = attach_version(model, resolved, tokenizer, described, private=True, fold=fold)
     align_padding(model, adapter.tokenizer)  # a model of ours; a caller's is told while it answers alone
     return adapter
 
