@@ -117,11 +117,12 @@ def test_export_writes_a_graph_and_says_how_far_it_is_from_torch(
     code, out, err = run_ahf("export", "acme/tone", "desk", "--layout", "onnx", *of_table, *strict)
     assert (code, out.strip()) == (0, str(tmp_path / "desk")) and "on 2 rows (news.csv)" in err
     assert err.startswith("fp32: 0 labels changed, the largest change of a probability is ") and err.count("\n") == 1
-    of_corpus = ["--corpus", "headlines", "--set", "rows=40", "--split", "test", "--precision", "int8", "--json"]
+    of_corpus = ["--corpus", "headlines", "--set", "rows=60", "--split", "test", "--precision", "int8", "--json"]
     of_corpus += ["--max-change", "0.5", "--max-labels-changed", "0.5"]
-    code, out, _ = run_ahf("export", "acme/tone", "made", "--layout", "onnx", *of_corpus)
+    code, out, err = run_ahf("export", "acme/tone", "made", "--layout", "onnx", *of_corpus)
+    assert code == 0, err
     measured = json.loads(out)["manifest"]["measured"]
-    assert code == 0 and (measured["corpus"], measured["split"], measured["rows"]) == ("headlines", "test", 8)
+    assert (measured["corpus"], measured["split"], measured["rows"]) == ("headlines", "test", 12)
     vectors = ["--pooling", "mean", "--layer", "-1", "--normalize"]
     code, _, err = run_ahf("export", "acme/tone", "near", "--layout", "onnx", *of_table, *vectors)
     assert code == 1 and "are for vectors" in err and err.count("\n") == 1
