@@ -1,6 +1,6 @@
 """Answers a second of one adapter: torch, torch with the adapter folded in, ONNX Runtime and OpenVINO, in turn.
 
-    python benchmarks/desk.py --path PHRASEBANK [--rows 800] [--rounds 30] [--set training.epochs=1 ...]
+    python benchmarks/desk.py --path PHRASEBANK [--rows 800] [--rounds 15] [--set training.epochs=1 ...]
 
 Every way goes from texts to answers on one thread, tokens included. Times are CPU time, medians over the rounds; within
 a round each way answers the same texts, so that a busy machine slows all of them. What is compared are the ratios.
@@ -83,7 +83,11 @@ def openvino_ways(client: Any, folders: dict[str, Path]) -> dict[str, Way]:
     if importlib.util.find_spec("openvino") is None:
         return {}
     ways: dict[str, Way] = {}
-    for title, precision, name in (("fp32", "f32", "fp32"), ("bf16", "bf16", "fp32"), ("int8", "f32", "int8")):
+    for title, precision, name in (
+        ("fp32", "f32", "fp32"),
+        ("bf16", "bf16", "fp32"),
+        ("int8-dynamic", "f32", "int8-dynamic"),
+    ):
         reader = client.Client(folders[name])
         reader.session = OpenVinoSession(folders[name] / "model.onnx", precision)
         ways[f"OpenVINO {title}"] = lambda texts, reader=reader: reader.predict(list(texts))
@@ -127,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", required=True)
     parser.add_argument("--rows", type=int, default=800)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--work", type=Path, help="A folder to keep the registry and the exports in.")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     arguments = parser.parse_args()
@@ -140,7 +144,7 @@ def main() -> None:
         overrides = [f"training.max_steps={arguments.rows // 16}", *arguments.overrides]
         ahf.train(recipe, registry=registry, overrides=overrides)
     folders = {}
-    for precision in ("fp32", "int8"):
+    for precision in ("fp32", "int8", "int8-dynamic"):
         folders[precision] = work / precision
         if not folders[precision].exists():
             options = {"precision": precision, "max_change": 1.0, "max_labels_changed": 1.0}
@@ -149,7 +153,7 @@ def main() -> None:
     ways: dict[str, Way] = {"torch, the adapter as it is": adapter.predict, "torch, folded": folded(registry, adapter)}
     ways |= {f"ONNX Runtime {name}": graph(client, folder) for name, folder in folders.items()}
     ways |= openvino_ways(client, folders)
-    texts = Path(arguments.path, "Sentences_50Agree.txt").read_text("latin-1").splitlines()[:640]
+    texts = Path(arguments.path, "Sentences_50Agree.txt").read_text("latin-1").splitlines()[::12]
     texts = [line.rpartition("@")[0] for line in texts]
     times, differences = measure(ways, texts, arguments.rounds), off(ways, texts)
     first = next(iter(times.values()))

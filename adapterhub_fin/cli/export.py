@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     type=click.Choice(["vllm", "sglang", "lorax", "tgi"]),
     help="Also print how to serve the folder with this engine.",
 )
-@click.option("--precision", help="For onnx: fp32, the default, or int8, for which some processors have instructions.")
+@click.option(
+    "--precision", help="For onnx: fp32, the default; int8, by blocks; or int8-dynamic, faster and further off."
+)
 @click.option(
     "--corpus",
     type=PluginType("corpus"),

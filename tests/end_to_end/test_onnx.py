@@ -163,7 +163,7 @@ def test_a_changed_file_is_refused_by_the_client(tone: Any, tmp_path: Path) -> N
     assert done.returncode == 0 and "array" in done.stdout
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int8-dynamic"])
 def test_weights_of_a_large_model_are_in_a_file_of_their_own(
     precision: str, registry: ahf.Registry, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

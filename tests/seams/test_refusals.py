@@ -108,7 +108,7 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
         (1, "no adapter named acme/none", ["check", "acme/none", "--target", "vllm"]),
         (1, "exists already", ["export", "acme/tone", str(tmp_path / "full")]),
         (1, "holds no config.json", ["export", "acme/tone", nowhere, "--layout", "merged", "--base", nowhere]),
-        (1, "should be 'fp32' or 'int8'", [*graph, "--precision", "fp16"]),
+        (1, "should be 'fp32', 'int8' or 'int8-dynamic'", [*graph, "--precision", "fp16"]),
         (1, "has no recipe that names a corpus", ["export", "acme/other", nowhere, "--layout", "onnx"]),
         (1, "does not exist", [*graph, "--corpus", "table", "--set", f"path={nowhere}"]),
         (1, "holds no config.json", [*graph, "--corpus", "headlines", "--base", nowhere]),

@@ -21,8 +21,9 @@ MAX_CHANGE_FP32 = 1e-3  # rounding gives about 1e-6
 class OnnxOptions(Options):
     """Say how numbers are stored, on which rows the graph is compared with torch, and how far it may be off."""
 
-    precision: Literal["fp32", "int8"] = Field(
-        "fp32", description="fp32, or int8: weights of matrices by channel, activations while the graph runs."
+    precision: Literal["fp32", "int8", "int8-dynamic"] = Field(
+        "fp32",
+        description="fp32; int8: by blocks, for ONNX Runtime; or int8-dynamic: by channel, in standard operators.",
     )
     corpus: Any = Field(None, description="Corpus of the rows; by default that of the version's own recipe.")
     overrides: Sequence[str] = Field((), description="Options of that corpus, as KEY=VALUE.")
@@ -36,7 +37,7 @@ class OnnxOptions(Options):
         None,
         gt=0,
         description="How far a probability may move; of a number in units of the head's scale, of a vector one minus "
-        f"the cosine. By default {MAX_CHANGE_FP32} in fp32 and {MAX_CHANGE} in int8.",
+        f"the cosine. By default {MAX_CHANGE_FP32} in fp32 and {MAX_CHANGE} else.",
     )
     pooling: Literal["mean", "first", "last", "max"] | None = Field(None, description="Of embeddings: as in embed.")
     layer: int | None = Field(None, description="Of embeddings: as in embed.")

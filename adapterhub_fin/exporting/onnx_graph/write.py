@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from adapterhub_fin.exporting.onnx_graph.options import OnnxOptions
     from adapterhub_fin_registry import Registry, Version
 
-BATCHES = (1, 32)  # in int8 a row's answer depends on its batch, which shares the scale of its activations
+BATCHES = (1, 32)  # in int8-dynamic a row's answer depends on its batch, which shares the scale of its activations
 
 
 def write_onnx(
@@ -115,8 +115,8 @@ class _Writer:
         answering = AnsweringModel(model, self.resolved.head, self._embedding, self.options.normalize)
         whose = self.resolved.version.reference
         write_graph(answering, self._example(rows[0]), self.built / MODEL, whose)
-        if self.options.precision == "int8":
-            quantize(self.built / MODEL)
+        if self.options.precision != "fp32":
+            quantize(self.built / MODEL, self.options.precision)
 
     def _example(self, row: Any) -> dict[str, Any]:
         """Return a batch to trace with: three rows of eight tokens, one of them padded."""
