@@ -416,6 +416,26 @@ def test_a_position_that_never_changes_has_no_placebo(pair: Any) -> None:
     assert result.judgement.placebo is None and "never change" in result.judgement.reasons["placebo"]
 
 
+def test_a_threshold_that_votes_of_one_text_always_pass_is_noted(pair: Any) -> None:
+    noted = backtest(pair.recipe({"threshold": 0.9}))
+    acting = int(noted.signals.actionable.sum())
+    sentence = f"the threshold of 0.9 holds back nothing for {acting} signals that read one text"
+    assert any(mark.sentence.startswith(sentence) for mark in noted.marks)
+    for other in ({"threshold": 0.4, "aggregate": "mean"}, {"threshold": 0.0}):
+        assert not any("holds back nothing" in mark.sentence for mark in backtest(pair.recipe(other)).marks)
+    assert noted.record()["trials_counted"].endswith("of whatever instruments")
+
+
+def test_an_adapter_that_knew_one_text_s_day_is_refused_beside_an_older_one(dated_tone: Any) -> None:
+    """Of a window's two versions, the later knows until the end of its texts' day, and before the decision."""
+    close = np.datetime64("2019-12-31", "us")
+    texts = {"one": close - np.timedelta64(14, "h"), "two": close - np.timedelta64(4, "h")}
+    both = tuple(dated_tone.resolve(f"acme/tone@{number}").digest for number in (2, 3))
+    mixed = replace(of_text("one", close), texts=(tuple(texts),), adapters=(both,))
+    [refusal] = examine(mixed, find_sources(mixed, texts))
+    assert refusal.reason == "adapter" and "knows until 2019-12-31T00:00:00" in refusal.sentence
+
+
 def test_texts_that_no_decision_reads_are_noted(pair: Any) -> None:
     pair.write_texts(lambda day: f"{day}T{'09' if day.day % 2 else '13'}:30:00Z")
     noted = [mark.sentence for mark in backtest(pair.recipe({"window": "12h"})).marks]

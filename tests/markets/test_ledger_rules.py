@@ -290,6 +290,21 @@ def test_an_order_that_is_sized_by_the_bar_that_fills_it_is_refused(fill: Any, s
         run_ledger(always, Orders(weights, np.full((2, 1), right), fill), rules)
 
 
+def test_orders_of_less_than_a_lot_are_counted_by_ticker() -> None:
+    prices = flat([[100, 30]] * 4)
+    ledger = run(prices, [[NAN, NAN], [0.5, 0.5], [0.05, 0.4], [0.5, 0.05]], lot=10, positions="long-short")
+    assert ledger.shares[:, 0].tolist() == [0, 0, 0, 0] and ledger.shares[:, 1].tolist() == [0, 10, 10, 0]
+    assert ledger.unfilled == {"lot": 3} and ledger.unfilled_tickers == {"lot": {"X": 3}}
+    assert run(prices, [[NAN, NAN], [0.5, 0.5], [0.05, 0.4], [0.5, NAN]]).unfilled == {}
+
+
+def test_what_is_not_filled_names_its_ticker() -> None:
+    prices = flat([[100, 100], [100, NAN], [100, 100]])
+    ledger = run(prices, [[NAN, NAN], [0.5, 0.5], [NAN, NAN]], max_volume_share=1e-6)
+    assert ledger.unfilled == {"no-price": 1, "volume": 1}
+    assert ledger.unfilled_tickers == {"no-price": {"Y": 1}, "volume": {"X": 1}}
+
+
 def test_levels_that_leave_splits_open_are_refused() -> None:
     with pytest.raises(BadPrices, match="don't tell whether they reckon with the splits listed, such as X's"):
         run(flat([[30], [30], [17.3]], splits=[[1], [1], [3]]), [[0.3], [NAN], [NAN]])

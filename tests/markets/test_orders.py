@@ -102,6 +102,8 @@ def test_what_no_bar_fills_is_counted_by_its_reason() -> None:
     at = decided_after(prices.closes_at)[[1, 2, 4, 5, 7, 2]]
     orders = place(at, np.array([0, 0, 0, 1, 1, -1]), np.full(6, 0.1), prices)
     assert orders.unfilled == {"no-later-price": 1, "no-later-bar": 1, "not-in-prices": 1}
+    first, second = prices.tickers[:2]
+    assert orders.tickers_of == {"no-later-price": {first: 1}, "no-later-bar": {second: 1}}
     assert np.argwhere(~np.isnan(orders.weight)).tolist() == [[2, 0], [3, 0], [6, 1]]
 
 

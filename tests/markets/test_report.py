@@ -292,7 +292,10 @@ def test_cuts_have_their_reason(made: Make, tmp_path: Path) -> None:
     folder = write_report(result, tmp_path / "report").parent
     cut = pyarrow.parquet.read_table(folder / "trades.parquet")["cut"].to_pylist()
     assert cut.count("volume") == result.ledger.unfilled["volume"] > 0
-    assert rows_of(parsed(folder / "report.html"), "unfilled")["volume"] == [[result.ledger.unfilled["volume"]]]
+    volume, tickers = rows_of(parsed(folder / "report.html"), "unfilled")["volume"]
+    assert volume == [result.ledger.unfilled["volume"]] and tickers == ", ".join(
+        f"{count} {ticker}" for ticker, count in sorted(result.ledger.unfilled_tickers["volume"].items())
+    )
 
 
 def test_rows_that_knew_too_much_are_listed_by_reason(made: Make, tmp_path: Path) -> None:

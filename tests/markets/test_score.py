@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -420,6 +421,25 @@ def test_contributions_are_to_a_meta_model() -> None:
     with pytest.raises(BadCorpus, match=r"has no prediction of the meta model at .* 4 of 112"):
         score(predicted, targets, metrics=["contribution"], meta=meta.iloc[4:])
     assert made.facts["left_out"] == 0
+
+
+def test_signals_made_with_look_ahead_are_scored_and_marked(tmp_path: Path) -> None:
+    prices = panel()
+    write_prices(prices, tmp_path / "prices.parquet")
+    honest = made_signals(prices)
+    mark = "look-ahead is allowed: 9 texts were answered by a version that may know their future"
+    facts = {**honest.facts, "allow_lookahead": True, "marks": [mark]}
+    late = replace(honest, known_at=honest.at + DAY, facts=facts)
+    write_signals(late, tmp_path / "late.parquet")
+    arguments = [str(tmp_path / "late.parquet"), "--against", str(tmp_path / "prices.parquet"), "--metric", "rank_ic"]
+    record = json.loads(CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False).stdout)
+    strict = score(honest, read_prices(tmp_path / "prices.parquet"), metrics=["rank_ic"])
+    assert record["strict"] is False and record["marks"] == [mark] and strict.facts["strict"] is True
+    assert record["metrics"]["rank_ic"]["mean"] == strict["rank_ic"].scores.mean
+    text = CliRunner().invoke(command, arguments, catch_exceptions=False, color=True).stdout
+    assert f"\x1b[31mLOOK-AHEAD: {mark}" in text
+    ignored = replace(honest, facts={**honest.facts, "include_base": False})
+    assert score(ignored, prices, metrics=["rank_ic"]).facts["strict"] is False
 
 
 def test_files_are_scored_by_the_command(tmp_path: Path) -> None:

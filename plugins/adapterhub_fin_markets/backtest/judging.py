@@ -19,7 +19,15 @@ from adapterhub_fin_markets.backtest.orders import Orders
 from adapterhub_fin_markets.backtest.placebo import Placebo, placebo
 from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.backtest.regimes import measures_by_regime
-from adapterhub_fin_markets.backtest.trials import Trial, Trials, instant_text, log_trial, read_trials, trials_beside
+from adapterhub_fin_markets.backtest.trials import (
+    COUNTED,
+    Trial,
+    Trials,
+    instant_text,
+    log_trial,
+    read_trials,
+    trials_beside,
+)
 from adapterhub_fin_markets.backtest.vector_form import fill_returns, standing_weights
 from adapterhub_fin_markets.prices.panel import Prices
 
@@ -48,6 +56,7 @@ class Judgement:
             "placebo": None if self.placebo is None else self.placebo.document(),
             "evidence": self.evidence.document(),
             "trials": self.trials.count,
+            "trials_counted": COUNTED,
             "trial": self.key,
             "reasons": dict(self.reasons),
         }

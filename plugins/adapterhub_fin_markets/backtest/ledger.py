@@ -14,7 +14,7 @@ from adapterhub_fin_markets.backtest.account import CUTS, Account
 from adapterhub_fin_markets.backtest.carry import borrow_rates, interest_rates
 from adapterhub_fin_markets.backtest.events import delistings, events_of, last_levels
 from adapterhub_fin_markets.backtest.fills import fill_prices
-from adapterhub_fin_markets.backtest.orders import Orders
+from adapterhub_fin_markets.backtest.orders import Orders, added_tickers, count_tickers
 from adapterhub_fin_markets.backtest.rules import Rules
 from adapterhub_fin_markets.backtest.schedule import schedule
 from adapterhub_fin_markets.backtest.trades import Trades, trades_of
@@ -46,6 +46,7 @@ class Ledger:
     delistings: tuple[tuple[int, int, float], ...]  # row, column and shares of each such position
     cuts: Mapping[int, tuple[np.ndarray, np.ndarray]]  # by row: shares ordered, and why fewer were filled (CUTS)
     unfilled: Mapping[str, int]  # decisions and orders that were not filled, or in part, by reason
+    unfilled_tickers: Mapping[str, Mapping[str, int]]  # by reason, how many of each ticker, where it has a column
     notes: tuple[str, ...]  # sentences that a report must print
 
     @cached_property
@@ -118,6 +119,7 @@ class _Run:
         self.booked = {name: np.zeros(len(prices)) for name in _BOOKED}
         self.cuts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.closed: list[tuple[int, int, float]] = []
+        self.rounded: list[int] = []  # columns of the orders that are less than a lot
 
     def bar(self, row: int) -> None:
         """Do what one bar does to the account, and record what it then has."""
@@ -156,6 +158,9 @@ class _Run:
         most = None
         if rules.max_volume_share is not None:
             most = rules.max_volume_share * np.nan_to_num(self.prices.volume[row])
+        if rules.lot:
+            whole = account.lots(target)
+            self.rounded += np.flatnonzero(sent & (target != 0) & (whole == 0) & (account.shares == 0)).tolist()
         fill = account.trade(target, sent, self.price[row], most)
         self.filled[row] = fill.filled
         self.net[row], self.gross[row] = fill.net, fill.gross
@@ -185,6 +190,14 @@ class _Run:
         unfilled = Counter(self.orders.unfilled) + Counter(self.schedule.unfilled)
         for _, cut in self.cuts.values():
             unfilled.update({CUTS[code]: int(np.count_nonzero(cut == code)) for code in CUTS})
+        cut_columns = {
+            reason: np.concatenate([np.flatnonzero(cut == code) for _, cut in self.cuts.values()] or [np.zeros(0, int)])
+            for code, reason in CUTS.items()
+        }
+        cut_columns["lot"] = np.array(self.rounded, np.int64)
+        unfilled["lot"] = len(self.rounded)
+        of_cuts = {reason: count_tickers(of, self.prices.tickers) for reason, of in cut_columns.items() if len(of)}
+        of = added_tickers(self.orders.tickers_of, self.schedule.tickers_of, of_cuts)
         return Ledger(
             tickers=self.prices.tickers,
             at=self.prices.closes_at,
@@ -202,6 +215,7 @@ class _Run:
             delistings=tuple(self.closed),
             cuts=self.cuts,
             unfilled={reason: count for reason, count in unfilled.items() if count},
+            unfilled_tickers=of,
             notes=(*self.orders.notes, *_notes(self)),
         )
 

@@ -17,6 +17,7 @@ from adapterhub_fin_markets.prices.findings import LATER
 from adapterhub_fin_markets.prices.levels import AROUND
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.timing import TICK, count_usable, usable
+from adapterhub_fin_markets.signals.lists import Lists
 from adapterhub_fin_markets.signals.table import Signals
 
 _OVER: Final = 1.25  # of max_gross, from which on a drift is noted
@@ -60,6 +61,12 @@ def find_marks(
         yield Mark("orders fill at the very instant of the close that they were decided at", red=True)
     for version in yanked:
         yield Mark(version.sentence("signals", left_out_of="texts"))
+    if alone := _threshold_of_one(signals):
+        threshold = signals.facts["threshold"]
+        yield Mark(
+            f"the threshold of {threshold:g} holds back nothing for {alone:,} signals that read one text, whose share "
+            "of the votes is 1: give signals.min_confidence, or aggregate: mean"
+        )
     if unread:
         yield Mark(f"{unread:,} texts of the span were read by no decision: see signals.window")
     highest = float(np.nan_to_num(np.abs(ledger.weights).sum(1)).max())
@@ -78,6 +85,14 @@ def find_marks(
     for finding in prices.findings:
         if finding.kind not in ("interpolated", "coarser-bars"):
             yield Mark(f"prices: {finding.sentence}")
+
+
+def _threshold_of_one(signals: Signals) -> int:
+    """Return how many signals act on one text, whatever the threshold: that of votes for a direction."""
+    facts = signals.facts
+    if not facts.get("threshold") or dict(facts.get("aggregate") or {}).get("name") not in ("confidence", "majority"):
+        return 0
+    return int(np.count_nonzero(signals.actionable & (np.diff(Lists.of(signals.texts).offsets) == 1)))
 
 
 def _universe(recipe: BacktestRecipe, prices: Prices) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +25,7 @@ class Orders:
     fill: Fill = "next_open"
     unfilled: Mapping[str, int] = field(default_factory=dict)  # decisions without a fill, by reason
     notes: tuple[str, ...] = ()  # sentences that a report must print
+    tickers_of: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by reason, how many of each ticker
 
     def __post_init__(self) -> None:
         if self.weight.shape != self.sized_at.shape:
@@ -70,7 +72,24 @@ def place(at: np.ndarray, ticker: np.ndarray, weight: np.ndarray, prices: Prices
     weights[cells] = weight[filled]
     sized_at[cells] = count_usable(prices.closes_at, at[filled]) - 1
     notes = _same_instant(prices, at, first) if fill == "same_instant" else ()
-    return Orders(weights, sized_at, fill, {name: count for name, count in unfilled.items() if count}, notes)
+    rows_of = {"no-later-bar": first == rows, "no-later-price": (bar == rows) & (first < rows), "overtaken": overtaken}
+    of = {name: count_tickers(ticker[lacking], prices.tickers) for name, lacking in rows_of.items() if lacking.any()}
+    return Orders(weights, sized_at, fill, {name: count for name, count in unfilled.items() if count}, notes, of)
+
+
+def count_tickers(columns: np.ndarray, tickers: Sequence[str]) -> dict[str, int]:
+    """Return how many of the columns, (items,), each ticker is, the most frequent first; -1 is none of them."""
+    counts = Counter(columns[columns >= 0].tolist())
+    return {tickers[column]: count for column, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))}
+
+
+def added_tickers(*several: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Return counts by reason and ticker, summed."""
+    total: dict[str, Counter[str]] = {}
+    for counts in several:
+        for reason, of in counts.items():
+            total.setdefault(reason, Counter()).update(of)
+    return {reason: dict(of.most_common()) for reason, of in total.items()}
 
 
 def following(fillable: np.ndarray) -> np.ndarray:

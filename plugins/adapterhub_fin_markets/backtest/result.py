@@ -95,6 +95,7 @@ class BacktestResult:
             "comparisons": self.comparisons.document(),
             "refused": dict(self.refused),
             "unfilled": dict(self.ledger.unfilled),
+            "unfilled_tickers": {reason: dict(of) for reason, of in self.ledger.unfilled_tickers.items()},
             "yanked": [version.record() for version in self.yanked],
             "known_by": [item.__dict__ for item in self.known_by],
             "recipe": self.recipe.document(),

@@ -10,7 +10,7 @@ from adapterhub_fin import LookAhead
 from adapterhub_fin.plugin import BadRecipe
 from adapterhub_fin_markets.backtest.events import share_counts
 from adapterhub_fin_markets.backtest.fills import last_closes
-from adapterhub_fin_markets.backtest.orders import Orders
+from adapterhub_fin_markets.backtest.orders import Orders, count_tickers
 from adapterhub_fin_markets.backtest.rules import Rules
 from adapterhub_fin_markets.prices.panel import Prices
 
@@ -22,6 +22,7 @@ class Schedule:
     per_equity: np.ndarray  # target shares a unit of equity, NaN: no order
     sized_at: np.ndarray  # the row whose close gave the equity, -1: the capital; of no meaning where sized at the fill
     unfilled: dict[str, int]  # orders that can't be sent, by reason
+    tickers_of: dict[str, dict[str, int]]  # by reason, how many of each ticker
 
 
 def schedule(
@@ -38,9 +39,10 @@ def schedule(
     _check(prices, orders, rules)
     weight, sized_at = _sent(prices, orders, rules, fillable)
     ordered = ~np.isnan(weight)
-    unfilled = {}
+    unfilled, of = dict[str, int](), dict[str, dict[str, int]]()
     if (lacking := ordered & np.isnan(fillable)).any():
         unfilled["no-price"] = int(np.count_nonzero(lacking))
+        of["no-price"] = count_tickers(np.nonzero(lacking)[1], prices.tickers)
         ordered &= ~lacking
     if rules.size_at == "fill":
         level = fillable
@@ -49,10 +51,11 @@ def schedule(
         lacking = ordered & ~(level > 0)
         if lacking.any():
             unfilled["no-close"] = int(np.count_nonzero(lacking))
+            of["no-close"] = count_tickers(np.nonzero(lacking)[1], prices.tickers)
             ordered &= ~lacking
     paid = (1 + rules.slippage_bp / 1e4) * (1 + rules.costs_bp / 1e4) if rules.positions == "long-only" else 1.0
     shares = np.divide(weight, level * paid, out=np.full(weight.shape, np.nan), where=ordered)
-    return Schedule(shares, sized_at, unfilled)
+    return Schedule(shares, sized_at, unfilled, of)
 
 
 def _check(prices: Prices, orders: Orders, rules: Rules) -> None:

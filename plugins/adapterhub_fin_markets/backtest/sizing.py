@@ -10,7 +10,7 @@ import numpy as np
 
 from adapterhub_fin.plugin import BadRecipe
 from adapterhub_fin_markets.backtest.events import events_of, share_counts
-from adapterhub_fin_markets.backtest.orders import Orders, place
+from adapterhub_fin_markets.backtest.orders import Orders, added_tickers, count_tickers, place
 from adapterhub_fin_markets.backtest.rules import Rules
 from adapterhub_fin_markets.features.market import change
 from adapterhub_fin_markets.features.windows import spread
@@ -28,6 +28,7 @@ class Decisions:
     ticker: np.ndarray  # (decisions,) int64, columns of the prices
     weight: np.ndarray  # (decisions,) float64, a share of equity, below 0 for a short
     left_out: Mapping[str, int] = field(default_factory=dict)  # signals that gave no weight, by reason
+    tickers_of: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by reason, how many of each ticker
 
 
 def orders_of(signals: Signals, prices: Prices, rules: Rules) -> Orders:
@@ -38,7 +39,8 @@ def orders_of(signals: Signals, prices: Prices, rules: Rules) -> Orders:
     else:
         shape = prices.close.shape
         orders = Orders(np.full(shape, np.nan), np.full(shape, -1, np.int64), rules.fill)
-    return replace(orders, unfilled=dict(Counter(orders.unfilled) + Counter(decisions.left_out)))
+    unfilled = dict(Counter(orders.unfilled) + Counter(decisions.left_out))
+    return replace(orders, unfilled=unfilled, tickers_of=added_tickers(orders.tickers_of, decisions.tickers_of))
 
 
 def weigh(signals: Signals, prices: Prices, rules: Rules) -> Decisions:
@@ -82,12 +84,14 @@ def weigh(signals: Signals, prices: Prices, rules: Rules) -> Decisions:
     opened = rows[sides[rows] != 0]
     lacking = "no-confidence" if rules.size == "confidence" else "no-volatility"
     left_out = {
-        "not-in-prices": int(np.count_nonzero(~listed & events)),
-        "no-close": int(np.count_nonzero(~listed_then[spot[opened], columns[opened]])),
-        "not-a-member": int(np.count_nonzero((listed_then & ~there)[spot[opened], columns[opened]])),
-        lacking: int(np.count_nonzero((there & ~sized)[spot[opened], columns[opened]])),
+        "not-in-prices": np.flatnonzero(~listed & events),
+        "no-close": opened[~listed_then[spot[opened], columns[opened]]],
+        "not-a-member": opened[(listed_then & ~there)[spot[opened], columns[opened]]],
+        lacking: opened[(there & ~sized)[spot[opened], columns[opened]]],
     }
-    return Decisions(instants[at], ticker, weight[changed], {name: count for name, count in left_out.items() if count})
+    left_out = {name: signals_of for name, signals_of in left_out.items() if len(signals_of)}
+    of = {name: count_tickers(signals.ticker[lost], signals.tickers) for name, lost in left_out.items()}
+    return Decisions(instants[at], ticker, weight[changed], {name: len(lost) for name, lost in left_out.items()}, of)
 
 
 def _columns(signals: Signals, prices: Prices) -> np.ndarray:

@@ -22,7 +22,8 @@ from adapterhub_fin import Corrupted, WriteFailed
 from adapterhub_fin.stats.undefined import Undefined
 
 LOG: Final = Path("backtests", "trials.jsonl")
-LOWER_BOUND: Final = "a lower bound: only what this registry's log holds was counted"
+COUNTED: Final = "every recipe of this registry's log on a span that overlaps, of whatever instruments"
+LOWER_BOUND: Final = f"a lower bound: {COUNTED}"
 
 
 @dataclass(frozen=True)

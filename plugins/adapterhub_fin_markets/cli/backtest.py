@@ -110,12 +110,14 @@ def _number(value: float | None) -> str:
 def _print(result: BacktestResult, out: Path | None) -> None:
     """Print the head, the measures with their intervals, and what must be said of them."""
     measured, judgement = result.measures, result.judgement
+    from adapterhub_fin_markets.backtest.trials import LOWER_BOUND
+
     print_facts(
         [
             ("backtest", result.recipe.name or "-"),
             ("periods", f"{measured.periods:,}, {result.at[0]}Z to {result.at[-1]}Z"),
             ("signals", f"{len(result.signals):,} of {len(result.signals.tickers):,} tickers"),
-            ("trials", f"{judgement.trials.count:,}, a lower bound"),
+            ("trials", f"{judgement.trials.count:,}, {LOWER_BOUND}"),
             *(("yanked", each.sentence("signals", left_out_of="texts")) for each in result.yanked),
             *((f"refused, {reason}", f"{rows:,}") for reason, rows in result.refused.items()),
             *((f"unfilled, {reason}", f"{rows:,}") for reason, rows in result.ledger.unfilled.items()),

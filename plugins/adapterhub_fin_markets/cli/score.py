@@ -122,8 +122,11 @@ def _against(against: str, calendar: str | None, interval: str | None) -> Any:
 
 def _print(scores: Scores) -> None:
     """Print the facts, the scores by era, and what there is to say of their mean."""
-    facts = [(name.replace("_", " "), _text(value)) for name, value in scores.facts.items() if value not in (None, [])]
-    print_facts(facts)
+    plain = {name: value for name, value in scores.facts.items() if name not in ("strict", "marks")}
+    print_facts([(name.replace("_", " "), _text(value)) for name, value in plain.items() if value not in (None, [])])
+    if scores.facts.get("strict") is False:
+        for mark in scores.facts["marks"] or ["the signals may have known the future"]:
+            click.secho(f"LOOK-AHEAD: {mark}", fg="red")
     click.echo()
     names = list(scores.metrics)
     records = {name: scored.record() for name, scored in scores.metrics.items()}

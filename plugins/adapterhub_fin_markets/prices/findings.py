@@ -95,5 +95,10 @@ def raise_refused(findings: Sequence[Finding], settled: Collection[str]) -> None
     counts = Counter(finding.kind for finding in refused)
     listed = ", ".join(f"{kind} ({number})" for kind, number in counts.items())
     mending = [kind for kind in counts if KINDS[kind][1]]
-    advice = f"mend the table{f', read it with repair={mending}' if mending else ''}, or with allow={list(counts)}"
+    repair = f", repair {', '.join(mending)} (repair)" if mending else ""
+    allow = f"allow {', '.join(counts)} (allow)"
+    where = (
+        "in read_prices, under prices in a recipe, or by --repair and --allow of `ahf market store`, which writes it"
+    )
+    advice = f"mend the table{repair}, or {allow}: {where}"
     raise BadPrices(f"{refused[0].sentence}; refused in all: {listed}: {advice}", refused)

@@ -13,7 +13,7 @@ from adapterhub_fin_markets.backtest.evidence import Evidence
 from adapterhub_fin_markets.backtest.measures import Measures
 from adapterhub_fin_markets.backtest.placebo import Placebo
 from adapterhub_fin_markets.backtest.result import BacktestResult
-from adapterhub_fin_markets.report.cells import NONE, Cell, Number, count, money, percent, probability, ratio
+from adapterhub_fin_markets.report.cells import NONE, Cell, Number, count, listed, money, percent, probability, ratio
 from adapterhub_fin_markets.report.figures import costs_of
 from adapterhub_fin_markets.report.page import Part
 
@@ -152,10 +152,14 @@ def refusal_tables(result: BacktestResult, most: int = 20) -> Iterator[Part]:
         yield Part("Refused rows", "", ("reason", "it is that", "rows"), refused, file="refused")
     else:
         yield Part("Refused rows", "No row was refused.")
-    unfilled: list[list[Cell]] = [[reason, count(orders)] for reason, orders in result.ledger.unfilled.items()]
+    of = result.ledger.unfilled_tickers
+    unfilled: list[list[Cell]] = [
+        [reason, count(orders), listed(dict([*of.get(reason, {}).items()][:most]))]
+        for reason, orders in result.ledger.unfilled.items()
+    ]
     if unfilled:
         note = "Decisions and orders that were not filled, or in part."
-        yield Part("Unfilled orders", note, ("reason", "orders"), unfilled, file="unfilled")
+        yield Part("Unfilled orders", note, ("reason", "orders", "of tickers"), unfilled, file="unfilled")
     else:
         yield Part("Unfilled orders", "Every order was filled.")
     rows: list[list[Cell]] = [

@@ -61,7 +61,8 @@ def join_tables(
     Raises as `score`, and BadCorpus where no prediction has a target.
     """
     table = load_columns(_rows(predictions), columns, options.timezone, options.date_format, _name(predictions))
-    read = read_predictions(table)
+    facts_of_signals = _signal_facts(table)
+    read = read_predictions(table, allow_late=facts_of_signals.get("strict") is False)
     eras = read_eras(table, read.at, options.era)
     targets = _targets(read, against, target_columns, options)
     there = np.isfinite(targets.value)
@@ -90,7 +91,7 @@ def join_tables(
         "eras_without_target": sorted(set(eras.names) - set(present.names)),
         "independent_eras": independent,
         "neutralised_against": [name for name in extra if name != META],
-        **_signal_facts(table),
+        **facts_of_signals,
         **targets.facts,
     }
     taken = {name: column[rows] for name, column in extra.items()}
@@ -161,12 +162,18 @@ def _described(signals: Signals) -> Any:
 
 
 def _signal_facts(table: TableColumns) -> dict[str, Any]:
-    """Return the digest of a table of signals and the adapter that made them, {} for any other table."""
+    """Return the digest of a table of signals, the adapter and what marks it, {} for any other table.
+
+    It is not strict where it was made with look-ahead allowed, or without what the base knew.
+    """
     written = (table.cells.schema.metadata or {}).get(KEY)
     if written is None:
         return {}
     described = json.loads(written)
-    return {"signals": described["digest"], "adapter": described["facts"].get("adapter")}
+    facts = described["facts"]
+    strict = not facts.get("allow_lookahead") and facts.get("include_base", True)
+    digest = {"signals": described["digest"], "adapter": facts.get("adapter")}
+    return {**digest, "strict": bool(strict), "marks": list(facts.get("marks", ()))}
 
 
 def _name(table: Any) -> str:

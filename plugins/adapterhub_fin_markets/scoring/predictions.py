@@ -42,11 +42,11 @@ class Eras:
     codes: np.ndarray
 
 
-def read_predictions(table: TableColumns) -> Predictions:
+def read_predictions(table: TableColumns, *, allow_late: bool = False) -> Predictions:
     """Return the predictions of a table with `time`, `ticker` and `score`, or `signal`.
 
     Raises BadCorpus for what can't be read, a ticker's rows that are not in the order of time and two of one instant,
-    and LookAhead where `known_at` is not before the decision.
+    and LookAhead where `known_at` is not before the decision, unless `allow_late`.
     """
     at = table.instants(table.need("time"))
     tickers, ticker = table.tickers()
@@ -54,7 +54,7 @@ def read_predictions(table: TableColumns) -> Predictions:
     check_order(at, ticker, tickers, table.file)
     if (available := table.find("known_at")) is not None:
         late = ~usable(table.instants(available), at)
-        if late.any():
+        if late.any() and not allow_late:
             row = int(np.flatnonzero(late)[0])
             raise LookAhead(
                 f"{table.file}, row {row + 1}: {tickers[ticker[row]]} is decided at {at[row]}Z by what was not known "
