@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,20 @@ def test_a_load_reads_as_the_tokenizer_that_was_given(change: str, encoder: Path
     assert (version.files / "tokenizer").is_dir() == (change != "none")
     for _ in range(2):
         assert torch.allclose(ahf.load("acme/read", base=encoder).logits(TEXTS), expected, atol=1e-6)
+
+
+def test_a_base_whose_tokenizer_changed_between_two_saves_is_read_again(encoder: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(encoder, tmp_path / "base"))
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    first = ahf.save(classifier(base), "acme/one", base=base, tokenizer=tokenizer)
+    file = base / "tokenizer.json"
+    file.write_text(file.read_text().replace('"normalizer":null', '"normalizer": null'))  # the same one
+    file.write_text(file.read_text().replace('"normalizer": null', '"normalizer": {"type": "Lowercase"}'))
+    second = ahf.save(classifier(base), "acme/two", base=base, tokenizer=tokenizer)
+    assert [(each.files / "tokenizer").is_dir() for each in (first, second)] == [False, True]
+    lowered: Any = AutoTokenizer.from_pretrained(base)
+    third = ahf.save(classifier(base), "acme/three", base=base, tokenizer=lowered)
+    assert not (third.files / "tokenizer").is_dir()
 
 
 def test_what_is_no_tokenizer_is_refused_before_anything_is_stored(encoder: Path) -> None:

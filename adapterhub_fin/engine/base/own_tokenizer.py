@@ -6,6 +6,7 @@ another tokenizer must store it.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,13 @@ from adapterhub_fin.engine.base.padding import padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer
 from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.plugin.trusted_code import is_remote_code_trusted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".npz", ".ckpt")
+REMEMBERED = 16  # folders of bases
 TOKENIZER_FOLDER, TOKENIZER_CONFIG = "tokenizer", "tokenizer_config.json"
 
 
@@ -32,7 +36,7 @@ def store_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise BadRecipe(f"tokenizer is a {type(tokenizer).__name__}: give a tokenizer of Transformers")
     fields = describe_tokenizer(padding(tokenizer))
-    if base is not None and _described(base) == fields:
+    if base is not None and _described_once(base) == fields:
         return
     tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
     if _described(folder / TOKENIZER_FOLDER) != fields:
@@ -49,6 +53,23 @@ def _described(folder: Path) -> dict[str, Any] | None:
             return describe_tokenizer(load_tokenizer(folder))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+_descriptions: dict[bytes, dict[str, Any]] = {}  # by what is in a folder beside weights
+
+
+def _described_once(folder: Path) -> dict[str, Any] | None:
+    """Describe the tokenizer of a base's folder, again only if a file there has changed; many saves share a base."""
+    whole = hashlib.sha256(repr((str(folder.resolve()), is_remote_code_trusted())).encode())
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix not in WEIGHT_FILES:
+            whole.update(f"{path.name} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+    key = whole.digest()
+    if key not in _descriptions and (described := _described(folder)) is not None:
+        if len(_descriptions) >= REMEMBERED:
+            _descriptions.clear()
+        _descriptions[key] = described
+    return _descriptions.get(key)
 
 
 def own_tokenizer_folder(folder: Path, *, grown: bool) -> Path | None:
