@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import os
-import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
-from ipaddress import ip_address
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from adapterhub_fin.errors import BadConfiguration, Refused
+from adapterhub_fin.http_process import (
+    ACCESS_LOG,
+    allow_many_files,
+    check_installed,
+    is_loopback,
+    listening,
+    logging_to,
+    server_of,
+    share_arenas,
+    url_of,
+)
 from adapterhub_fin.registries import INTAKE, configured_registries
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
-    import uvicorn
     from starlette.applications import Starlette
 
     from adapterhub_fin_registry.hub_server.settings import Settings
 
 PORT = 8780
-_ACCESS_LOG = "adapterhub_fin_registry.hub_server.http.access"
-_LOG = logging.getLogger(_ACCESS_LOG)  # so that its records stand among those of the requests
-_FILES = 65_536
-_ARENA_MAX = -8  # M_ARENA_MAX of glibc's malloc.h
-_GRACE = 30  # seconds that running requests have to finish once the server is told to stop
-_KEEP_ALIVE = 30  # seconds that a connection waits for its next request
+_LOG = logging.getLogger(ACCESS_LOG)  # so that its records stand among those of the requests
 
 
 def state_folder(registry: Registry, state: str | Path | None = None) -> Path:
@@ -63,27 +62,6 @@ def hub_application(registry: Registry, state: Path, settings: Settings | None =
     return application(registry, State(state, upload_age=settings.upload_age), INTAKE, settings)
 
 
-def server_of(application: Starlette) -> uvicorn.Server:
-    """Return the HTTP server of an application; its `run` takes the sockets to listen on."""
-    import uvicorn
-
-    from adapterhub_fin_registry.hub_server.http.connection import PatientProtocol
-
-    return uvicorn.Server(
-        uvicorn.Config(
-            application,
-            http=PatientProtocol,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # a client could write anything into them, and so into the log
-            lifespan="on",
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_GRACE,
-        )
-    )
-
-
 def serve(
     registry: Registry | None = None,
     *,
@@ -112,22 +90,22 @@ def serve(
         raise BadConfiguration(
             f"{settings.url!r} isn't the URL of a server: write it in full, such as https://hub.example"
         )
-    if not public_address and not _is_loopback(host):
+    if not public_address and not is_loopback(host):
         raise Refused(
             f"{host} is reached by other machines, and nothing here is encrypted: use a TLS proxy, or --public"
         )
     if not settings.anonymous_read and not Tokens(folder).all():
         raise Refused("nobody has a token, and none is made automatically: make one with `ahf serve token add NAME`")
-    _allow_many_files()
-    _share_arenas()
+    allow_many_files()
+    share_arenas()
     with (
-        _logging_to(sys.stderr),
+        logging_to(sys.stderr),
         State(folder, upload_age=settings.upload_age).claimed(),
-        _listening(host, port) as listener,
+        listening(host, port) as listener,
     ):
         server = server_of(hub_application(registry, folder, settings))
         import_ahead()
-        ready(settings.url or _url(host, listener.getsockname()[1]))
+        ready(settings.url or url_of(host, listener.getsockname()[1]))
         server.run(sockets=[listener])
 
 
@@ -151,28 +129,6 @@ def _import_for_pushes() -> None:
         _LOG.exception("what a push needs can't be imported, so that pushes will fail: mend it and start again")
 
 
-def check_installed() -> None:
-    """Check that the packages for serving are installed. Raises BadConfiguration if one isn't."""
-    missing = [name for name in ("prometheus_client", "starlette", "uvicorn") if find_spec(name) is None]
-    if missing:
-        raise BadConfiguration(f"serving needs {', '.join(missing)}: pip install 'adapterhub-fin[serve]'")
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=512)
-    except OSError as error:
-        raise Refused(f"{host}:{port} can't be listened on ({error.strerror}): choose another --port") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
@@ -182,54 +138,3 @@ def _is_url(text: str) -> bool:
     if parts.query or parts.fragment or "@" in parts.netloc or any(letter.isspace() for letter in text):
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _allow_many_files() -> None:
-    """Raise the limit of open files as far as the system allows: each connection and download needs one."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < limit:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-
-
-def _share_arenas() -> None:
-    """Limit glibc to two malloc arenas: by default it has eight per core, and each keeps its freed memory.
-
-    Does nothing if the environment sets MALLOC_ARENA_MAX.
-    """
-    if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):  # not in other C libraries
-        library.mallopt(_ARENA_MAX, 2)
-
-
-@contextmanager
-def _logging_to(stream: TextIO) -> Iterator[None]:
-    """Log requests and errors as JSON lines to a stream, for one block; the loggers are restored afterwards."""
-    from adapterhub_fin_registry.hub_server.http.access import JsonLines
-
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines())
-    levels = {_ACCESS_LOG: logging.INFO, "uvicorn.error": logging.WARNING}
-    before = {
-        name: (logger := logging.getLogger(name), logger.handlers, logger.propagate, logger.level) for name in levels
-    }
-    for name, level in levels.items():
-        logger = before[name][0]
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
-    try:
-        yield
-    finally:
-        for logger, handlers, propagate, level in before.values():
-            logger.handlers, logger.propagate = handlers, propagate
-            logger.setLevel(level)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from adapterhub_fin.cli.amounts import Duration, Size
+from adapterhub_fin.cli.serve_inference import inference
 from adapterhub_fin.plugin.console import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.hub_server.tokens import Token, Tokens
 
+F = TypeVar("F", bound=Callable[..., Any])
 _STATE = click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
@@ -21,41 +24,99 @@ _STATE = click.option(
 )
 
 
+_HUB_OPTIONS = (
+    click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on."),
+    click.option(
+        "--port", type=click.IntRange(0, 65535), default=8780, show_default=True, help="The port; 0 takes a free one."
+    ),
+    click.option("--public", is_flag=True, help="Allow an address that other machines can reach."),
+    click.option("--anonymous-read", is_flag=True, help="Let clients without a token read public repositories."),
+    click.option("--public-repositories", is_flag=True, help="Create repositories as public by default."),
+    click.option("--max-upload", type=Size(), default="5GB", show_default=True, help="The maximum size of one file."),
+    click.option(
+        "--max-regular",
+        type=Size(),
+        default="512MB",
+        show_default=True,
+        help="Larger files are uploaded by LFS, without Xet.",
+    ),
+    click.option("--url", metavar="URL", help="The server's own URL, if it is behind a proxy."),
+    click.option(
+        "--namespace-quota", type=Size(), help="The maximum bytes per namespace: versions, drafts and uploads."
+    ),
+    click.option("--token-quota", type=Size(), help="The maximum bytes stored per token."),
+    click.option(
+        "--keep-uploads",
+        type=Duration(),
+        default="1d",
+        show_default=True,
+        help="The age at which an upload without a commit is removed.",
+    ),
+    click.option("--rate", type=click.IntRange(min=1), help="The maximum requests per minute and token."),
+    click.option(
+        "--anonymous-rate",
+        type=click.IntRange(min=1),
+        help="The maximum requests per minute and address without a token.",
+    ),
+    click.option("--read-only", is_flag=True, help="Refuse every change."),
+    _STATE,
+)
+
+
+def _with_hub_options(function: F) -> F:
+    """Add the options of a Hub server."""
+    for option in reversed(_HUB_OPTIONS):
+        function = option(function)
+    return function
+
+
 @click.group("serve", invoke_without_command=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8780, show_default=True, help="The port; 0 takes a free one."
-)
-@click.option("--public", is_flag=True, help="Allow an address that other machines can reach.")
-@click.option("--anonymous-read", is_flag=True, help="Let clients without a token read public repositories.")
-@click.option("--public-repositories", is_flag=True, help="Create repositories as public by default.")
-@click.option("--max-upload", type=Size(), default="5GB", show_default=True, help="The maximum size of one file.")
-@click.option(
-    "--max-regular",
-    type=Size(),
-    default="512MB",
-    show_default=True,
-    help="Larger files are uploaded by LFS, without Xet.",
-)
-@click.option("--url", metavar="URL", help="The server's own URL, if it is behind a proxy.")
-@click.option("--namespace-quota", type=Size(), help="The maximum bytes per namespace: versions, drafts and uploads.")
-@click.option("--token-quota", type=Size(), help="The maximum bytes stored per token.")
-@click.option(
-    "--keep-uploads",
-    type=Duration(),
-    default="1d",
-    show_default=True,
-    help="The age at which an upload without a commit is removed.",
-)
-@click.option("--rate", type=click.IntRange(min=1), help="The maximum requests per minute and token.")
-@click.option(
-    "--anonymous-rate", type=click.IntRange(min=1), help="The maximum requests per minute and address without a token."
-)
-@click.option("--read-only", is_flag=True, help="Refuse every change.")
-@_STATE
+@_with_hub_options
 @click.pass_context
-def command(
-    context: click.Context,
+def command(context: click.Context, /, **options: Any) -> None:
+    """Serve the registry as a Hub, for any Hub client.
+
+    `ahf serve` alone is `ahf serve hub`; `ahf serve inference` answers with adapters. Clients set HF_ENDPOINT to the
+    URL and HF_TOKEN to a token from `ahf serve token add`. Requests are logged to standard error as JSON lines.
+
+    \b
+    Examples:
+      ahf serve token add desk --write
+      ahf serve token list
+      ahf serve --port 8780
+      ahf serve read-only on
+      ahf serve inference --base minilm
+    """
+    if context.invoked_subcommand is None:
+        _serve_hub(**options)
+
+
+@command.command("hub")
+@_with_hub_options
+def hub(**options: Any) -> None:
+    """Serve the registry as a Hub, for any Hub client.
+
+    Each version is a tag, and main is the newest version. Clients set HF_ENDPOINT to the URL and HF_TOKEN to a token
+    from `ahf serve token add`. Requests are logged to standard error as JSON lines.
+
+    \b
+    Examples:
+      ahf serve token add desk --write
+      ahf serve token add build --write --namespace acme --expires 90d
+      ahf serve token list
+      ahf serve hub --port 8780
+      ahf serve hub --url https://hub.example --max-upload 2GB
+      ahf serve hub --namespace-quota 200GB --token-quota 50GB --keep-uploads 12h
+      ahf serve hub --rate 600 --anonymous-read --anonymous-rate 60
+      ahf serve hub --read-only
+      ahf serve read-only on
+      ahf serve read-only off
+    """
+    _serve_hub(**options)
+
+
+def _serve_hub(
+    *,
     host: str,
     port: int,
     public: bool,
@@ -72,27 +133,8 @@ def command(
     read_only: bool,
     state: Path | None,
 ) -> None:
-    """Serve the registry as a Hub, for any Hub client.
-
-    Each version is a tag, and main is the newest version. Clients set HF_ENDPOINT to the URL and HF_TOKEN to a token
-    from `ahf serve token add`. Requests are logged to standard error as JSON lines.
-
-    \b
-    Examples:
-      ahf serve token add desk --write
-      ahf serve token add build --write --namespace acme --expires 90d
-      ahf serve token list
-      ahf serve --port 8780
-      ahf serve --url https://hub.example --max-upload 2GB
-      ahf serve --namespace-quota 200GB --token-quota 50GB --keep-uploads 12h
-      ahf serve --rate 600 --anonymous-read --anonymous-rate 60
-      ahf serve --read-only
-      ahf serve read-only on
-      ahf serve read-only off
-    """
-    if context.invoked_subcommand is not None:
-        return
-    from adapterhub_fin.serve import check_installed, serve
+    from adapterhub_fin.http_process import check_installed
+    from adapterhub_fin.serve import serve
 
     check_installed()
     from adapterhub_fin_registry.hub_server.settings import Settings
@@ -115,6 +157,9 @@ def command(
         click.echo(f"serving at {address}: set HF_ENDPOINT={address} for clients", err=True)
 
     serve(host=host, port=port, state=state, public_address=public, settings=settings, ready=ready)
+
+
+command.add_command(inference)
 
 
 @command.command("read-only")
@@ -242,7 +287,8 @@ def _tokens(state: Path | None) -> Tokens:
 
 
 def _folder(state: Path | None) -> Path:
-    from adapterhub_fin.serve import check_installed, state_folder
+    from adapterhub_fin.http_process import check_installed
+    from adapterhub_fin.serve import state_folder
     from adapterhub_fin_registry import RegistryChain
 
     check_installed()

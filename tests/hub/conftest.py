@@ -18,7 +18,8 @@ import pytest
 import uvicorn
 from huggingface_hub import HfApi
 
-from adapterhub_fin.serve import hub_application, server_of
+from adapterhub_fin.http_process import server_of
+from adapterhub_fin.serve import hub_application
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.hub_server.settings import Settings
 from adapterhub_fin_registry.hub_server.tokens import Tokens

@@ -100,10 +100,10 @@ def test_it_stops_when_told_and_logs_lines_of_json(start: Any, how: signal.Signa
 
 
 def test_what_goes_wrong_is_one_line_of_json_too(capsys: pytest.CaptureFixture[str]) -> None:
-    from adapterhub_fin.serve import _logging_to
+    from adapterhub_fin.http_process import logging_to
     from adapterhub_fin_registry.hub_server.http.access import log
 
-    with _logging_to(sys.stderr):
+    with logging_to(sys.stderr):
         try:
             raise OSError("the disk is gone")
         except OSError:
@@ -281,10 +281,11 @@ def test_what_a_push_needs_is_imported_at_the_start_in_the_background(tmp_path: 
 def test_an_import_that_fails_is_one_line_of_the_log(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from adapterhub_fin.serve import _logging_to, import_ahead
+    from adapterhub_fin.http_process import logging_to
+    from adapterhub_fin.serve import import_ahead
 
     monkeypatch.setitem(sys.modules, "adapterhub_fin.engine.importing.take_in", None)
-    with _logging_to(sys.stderr):
+    with logging_to(sys.stderr):
         import_ahead().join(60)
     [line] = map(json.loads, capsys.readouterr().err.splitlines())
     assert line["level"] == "error" and "pushes will fail" in line["message"] and "importing" in line["traceback"]

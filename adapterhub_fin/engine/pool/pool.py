@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.pool.serving import Serving
+    from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.model.version import AnyReference
 
 DEFAULT_BYTES: Final = "1GiB"
@@ -212,6 +213,10 @@ class Pool:
         Raises LookAhead and what resolving raises.
         """
         return read_asks(rows, reference, as_of, include_base, skip_refused, self._resolver)
+
+    def home(self, version: Version) -> Registry:
+        """Return the registry that holds a version of `asks`."""
+        return self._resolver.home(version)
 
     def pin(self, *references: AnyReference) -> None:
         """Load versions and keep them in memory until `unpin`. Raises Refused where they don't fit."""

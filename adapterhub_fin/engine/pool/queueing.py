@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adapterhub_fin.engine.inference.embedding import Embedding
@@ -19,6 +20,9 @@ from adapterhub_fin.recipe.decoding import Decoding
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.model.version import AnyReference
+
+
+_alone = count()
 
 
 class Answering(Protocol):
@@ -49,9 +53,16 @@ class Kind:
 
     @classmethod
     def of(cls, call: str, options: Mapping[str, Any]) -> Kind:
-        """Return the kind of a call. Raises BadRecipe for options that it doesn't have."""
+        """Return the kind of a call. Raises BadRecipe for options that it doesn't have.
+
+        A text that is sampled has a batch of its own, since what is drawn depends on the batch.
+        """
         models: dict[str, type[Options]] = {"embed": Embedding, "generate": Decoding}
-        return cls(call, options, repr(checked(models[call], options, call)) if call in models else "")
+        if call not in models:
+            return cls(call)
+        read = checked(models[call], options, call)
+        alone = isinstance(read, Decoding) and read.temperature
+        return cls(call, options, f"{read!r} {next(_alone)}" if alone else repr(read))
 
     def check(self, ask: Ask) -> None:
         """Raise BadText for a row that can't be read, so that it fails before it joins the rows of others."""

@@ -75,9 +75,9 @@ async def read_object(request: Request, limit: int = SMALL) -> dict[str, Any]:
         value = await run_in_threadpool(parse_json, data or b"{}")
     except (ValueError, RecursionError) as error:
         why = str(error)[:200]
-        raise bad_request(f"the body can't be read as JSON ({why}): send it as the Hub's client does") from error
+        raise bad_request(f"the body can't be read as JSON ({why}): send a JSON object") from error
     if not isinstance(value, dict):
-        raise bad_request("the body isn't a JSON object: send it as the Hub's client does")
+        raise bad_request("the body isn't a JSON object: send one")
     return value
 
 

@@ -31,8 +31,8 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-class Metrics:
-    """Hold the Prometheus metrics of one server; no repository's name is a label."""
+class RequestMetrics:
+    """Hold the Prometheus metrics of the requests of one server."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -41,13 +41,20 @@ class Metrics:
         self.seconds = Histogram("ahf_request_seconds", "Time to answer", ("route",), registry=self.registry)
         self.received = Counter("ahf_received_bytes", "Bytes of bodies received", registry=self.registry)
         self.sent = Counter("ahf_sent_bytes", "Bytes of bodies sent", registry=self.registry)
+
+
+class Metrics(RequestMetrics):
+    """Hold the Prometheus metrics of a Hub; no repository's name is a label."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.versions = Counter("ahf_versions_pushed", "Versions stored by pushes", registry=self.registry)
 
 
 class Access:
     """Give every request an id, and log how it ended. The query isn't logged, since it may contain a signature."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self._app = app
         self._metrics = metrics
 

@@ -1,0 +1,1 @@
+"""Serve a pool over HTTP, in the shapes that clients of OpenAI speak."""
