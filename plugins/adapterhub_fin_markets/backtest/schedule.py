@@ -47,7 +47,7 @@ def schedule(
     if rules.size_at == "fill":
         level = fillable
     else:
-        level = _levels_at(levels, sized_at, splits)
+        level = _levels_at(levels, sized_at, splits, ordered)
         lacking = ordered & ~(level > 0)
         if lacking.any():
             unfilled["no-close"] = int(np.count_nonzero(lacking))
@@ -86,20 +86,33 @@ def _check(prices: Prices, orders: Orders, rules: Rules) -> None:
 def _sent(prices: Prices, orders: Orders, rules: Rules, fillable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights that are sent, NaN where none is, and the rows that they are sized at."""
     weight, sized_at = orders.weight, orders.sized_at
-    rows = np.arange(len(weight))[:, None]
     given = ~np.isnan(weight)
-    last = np.maximum.accumulate(np.where(given, rows, -1), axis=0)
     if rules.rebalance == "every_bar":
+        last = np.maximum.accumulate(np.where(given, np.arange(len(weight))[:, None], -1), axis=0)
         standing = np.take_along_axis(weight, np.maximum(last, 0), axis=0)
         sent = np.where((last >= 0) & (given | ~np.isnan(fillable)), standing, np.nan)
         return sent, np.where(given, sized_at, last_closes(prices, rules.fill)[:, None])
-    before = np.concatenate([np.full((1, weight.shape[1]), -1), last[:-1]])
-    standing = np.where(before < 0, 0.0, np.take_along_axis(weight, np.maximum(before, 0), axis=0))
-    return np.where(given & (weight != standing), weight, np.nan), sized_at
+    return _changes(weight, given), sized_at
 
 
-def _levels_at(levels: np.ndarray, sized_at: np.ndarray, splits: np.ndarray) -> np.ndarray:
-    """Return the close that each order is sized by, (times, tickers), on the shares of the bar that fills it."""
-    rows, share = np.maximum(sized_at, 0), share_counts(splits)
-    at: np.ndarray = np.take_along_axis(levels * share, rows, axis=0) / share
-    return np.where(sized_at < 0, np.nan, at)
+def _changes(weight: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Return the weights, (times, tickers), that differ from the ticker's one before, 0 at first; NaN elsewhere."""
+    columns, rows = np.nonzero(given.T)  # ticker by ticker: seldom is there an order in each bar
+    weights = weight[rows, columns]
+    before = np.where(np.diff(columns, prepend=-1) == 0, np.append(0.0, weights[:-1]), 0.0)
+    changed = weights != before
+    sent = np.full(weight.shape, np.nan)
+    sent[rows[changed], columns[changed]] = weights[changed]
+    return sent
+
+
+def _levels_at(levels: np.ndarray, sized_at: np.ndarray, splits: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Return the close that each order is sized by, (times, tickers), on the shares of the bar that fills it.
+
+    It is NaN where there is no order, and where an order is sized by the capital.
+    """
+    rows, columns = np.nonzero(ordered & (sized_at >= 0))
+    closes, share = sized_at[rows, columns], np.broadcast_to(share_counts(splits), levels.shape)
+    at = np.full(levels.shape, np.nan)
+    at[rows, columns] = levels[closes, columns] * share[closes, columns] / share[rows, columns]
+    return at

@@ -68,8 +68,8 @@ def _digest(facts: Mapping[str, Any], table: Any) -> str:
             encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
             total.update("\0".join(encoded.dictionary.to_pylist()).encode())
             array = encoded.indices.cast(pa.int32())
-        values = array.to_numpy(zero_copy_only=False)
-        total.update(np.ascontiguousarray(values).tobytes())
+        values = np.ascontiguousarray(array.to_numpy(zero_copy_only=False))
+        total.update(values.view(f"V{values.itemsize}").data)  # times have no buffer of their own
     return f"sha256:{total.hexdigest()}"
 
 

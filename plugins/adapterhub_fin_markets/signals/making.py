@@ -159,11 +159,14 @@ def _table(
         "text_at": rows.text_at,
         "known_at": known_at,
     }
+    lists = {"texts": rows.texts, "adapters": rows.adapters}
+    if not keep.all():
+        made = {name: column[keep] for name, column in made.items()}
+        lists = {name: of.take(keep) for name, of in lists.items()}
     return Signals(
-        **{name: column[keep] for name, column in made.items()},
+        **made,
+        **lists,
         tickers=texts.tickers,
-        texts=rows.texts.take(keep),
-        adapters=rows.adapters.take(keep),
         facts={
             "adapter": str(getattr(reference, "reference", reference)),
             "as_of": options.as_of,
