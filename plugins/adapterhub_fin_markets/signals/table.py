@@ -115,15 +115,15 @@ class Signals:
     @cached_property
     def digest(self) -> str:
         """Return the SHA-256 of rows and facts, whatever file they are in; every NaN is the same."""
-        table = table_of(self)
         total = hashlib.sha256(_canonical({"facts": dict(self.facts), "tickers": list(self.tickers)}))
         for name in ("at", "ticker", "signal", "actionable", "text_at", "known_at"):
-            total.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+            values = np.ascontiguousarray(getattr(self, name))
+            total.update(values.view(f"V{values.itemsize}").data)  # times have no buffer of their own
         for name in ("score", "confidence", "probabilities"):
             array = getattr(self, name)
-            total.update(np.where(np.isnan(array), np.nan, array + 0.0).tobytes())
+            total.update(np.ascontiguousarray(np.where(np.isnan(array), np.nan, array + 0.0)).data)
         for name in ("texts", "adapters"):
-            column = table[name].combine_chunks()
+            column = Lists.of(getattr(self, name)).arrow()
             items = column.flatten()
             total.update(column.offsets.to_numpy().astype(np.int64).tobytes())
             total.update(np.asarray(pc.binary_length(items)).tobytes())
