@@ -159,7 +159,7 @@ def _table(
         "text_at": rows.text_at,
         "known_at": known_at,
     }
-    lists = {"texts": rows.texts, "adapters": rows.adapters}
+    lists: dict[str, Any] = {"texts": rows.texts, "adapters": rows.adapters}
     if not keep.all():
         made = {name: column[keep] for name, column in made.items()}
         lists = {name: of.take(keep) for name, of in lists.items()}
