@@ -23,8 +23,10 @@ from adapterhub_fin_markets.backtest.result import BacktestResult
 from adapterhub_fin_markets.backtest.run import run_admitted
 from adapterhub_fin_markets.prices.timing import decided_after
 from adapterhub_fin_markets.report.files import TABLES
+from adapterhub_fin_markets.report.frame import Frame
 from adapterhub_fin_markets.report.months import compounded, session_days
 from adapterhub_fin_markets.report.page import LOOKAHEAD, STRICT
+from adapterhub_fin_markets.report.position_figures import largest, positions
 from adapterhub_fin_markets.report.writing import write_report
 from adapterhub_fin_markets.signals.table import Signals, read_signals, write_signals
 
@@ -394,3 +396,19 @@ def test_trials_are_drawn_once_there_are_two(made: Make, tmp_path: Path) -> None
     page = write_report(result, tmp_path / "report")
     assert (page.parent / "trials.png").is_file()
     assert parsed(page).xpath("string(//table[@id='facts']/tr[th='trials']/td)").startswith("2, a lower bound")
+
+
+@pytest.mark.parametrize("tickers", [("AAA",), ("AAA", "BBB", "CCC", "DDD")])
+@pytest.mark.parametrize("factor", [1.0, 12_345.678])
+def test_prices_beside_a_picture_are_not_cut_off(made: Make, tickers: tuple[str, ...], factor: float) -> None:
+    result = made(tickers=tickers)
+    dear = replace(result, prices=replace(result.prices, close=result.prices.close * factor))
+    figure = positions(Frame(True), dear, largest(result.ledger.weights)[0])
+    figure.canvas.draw()
+    shown = [axis for axis in figure.axes if axis.get_visible() and axis.get_ylabel()]
+    assert len(shown) == len(tickers)
+    for axis in shown:
+        label = axis.yaxis.label.get_window_extent()
+        assert label.x0 >= 0
+        for other in shown:
+            assert axis is other or not label.overlaps(other.get_window_extent()), "nor written over the next one"

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
 from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead
+from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.timing import TICK
 from adapterhub_fin_markets.signals import answering
 from adapterhub_fin_markets.signals.cache import AnswerCache
+from adapterhub_fin_markets.signals.decisions import close_decisions
 from adapterhub_fin_markets.signals.making import signals
 from adapterhub_fin_markets.signals.table import Signals, read_signals, write_signals
 
@@ -113,6 +115,25 @@ def test_sessions_of_an_exchange_and_given_instants(dated_tone: Any) -> None:
     assert list(chosen.at) == [at[1], at[1], at[0], at[0]]
     with pytest.raises(BadRecipe, match="array of datetime64"):
         signals("acme/tone", corpus(rows), decisions=["2018-03-05"])
+
+
+def test_decisions_at_the_closes_of_shorter_bars(dated_tone: Any) -> None:
+    rows = rows_of(30, "2018-03-02T15:00:00Z", hours=1)
+    made = signals("acme/tone", corpus(rows), calendar="XNYS", interval="1h")
+    closes = [str(at)[5:16] for at in np.unique(made.at)]
+    friday = ["03-02T15:30", "03-02T16:30", "03-02T17:30", "03-02T18:30", "03-02T19:30", "03-02T20:30", "03-02T21:00"]
+    assert closes == [*friday, "03-05T15:30"], "the last bar of a session is half an hour"
+    assert sum(map(len, made.texts)) == 30 and (made.known_at < made.at).all() and made.facts["interval"] == "1h"
+    minutes = signals("acme/tone", corpus(rows_of(2, "2018-03-01T00:10:00Z", hours=1)), interval="15min")
+    assert [str(at)[11:16] for at in np.unique(minutes.at)] == ["00:15", "00:30", "00:45", "01:00", "01:15"]
+    with pytest.raises(BadPrices, match="2d"):
+        signals("acme/tone", corpus(rows), interval="2d")
+    half_day = np.datetime64("2018-11-23T15:00", "us")
+    taken = close_decisions("XNYS", half_day, half_day + np.timedelta64(5, "h"), "1h")
+    assert [str(at)[5:16] for at in taken] == [
+        *(f"11-23T{at}" for at in ("15:30", "16:30", "17:30", "18:00")),
+        "11-26T15:30",
+    ]
 
 
 def test_texts_without_a_ticker_count_for_those_given(dated_tone: Any) -> None:

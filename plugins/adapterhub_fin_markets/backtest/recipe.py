@@ -43,10 +43,10 @@ class SignalsChoice(SignalOptions):
             raise ValueError(f"a table of signals is made already: leave out {', '.join(sorted(making))}")
         if self.path is None and self.labels is not None:
             raise ValueError("labels are for a table: give the corpus in calibration, or in threshold")
-        if "calendar" in self.model_fields_set or self.allow_lookahead:
+        if {"calendar", "interval"} & self.model_fields_set or self.allow_lookahead:
             raise ValueError(
                 "decisions are taken at the closes of the prices, and look ahead only by --allow-lookahead: leave out "
-                "calendar and allow_lookahead"
+                "calendar, interval and allow_lookahead"
             )
         return self
 
@@ -114,7 +114,7 @@ class BacktestRecipe(Options):
 
     def document(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values, from which `read` gives this recipe again."""
-        left_out = {"signals": {"calendar", "allow_lookahead"}}
+        left_out = {"signals": {"calendar", "interval", "allow_lookahead"}}
         return self.model_dump(mode="json", exclude_none=True, exclude=left_out)
 
     def digest(self) -> str:

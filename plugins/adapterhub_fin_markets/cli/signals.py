@@ -37,6 +37,9 @@ _SHOWN: Final = ("texts", "duplicates", "unread", "refused", "versions", "yanked
 @click.option("--allow-lookahead", is_flag=True, help="Answer texts whose future a version may know, and mark it all.")
 @click.option("--calendar", default="24/7", show_default=True, help="Exchange at whose closes decisions are taken.")
 @click.option(
+    "--interval", default="1d", show_default=True, help="Bars at whose closes decisions are taken: 1h, 15min."
+)
+@click.option(
     "--window", default="session", show_default=True, help="How far back a decision reads: 3d, 12h or session."
 )
 @click.option("--aggregate", metavar="NAME", help="confidence, mean, majority, decay, or one of a plugin.")
@@ -186,7 +189,7 @@ def _options(given: dict[str, Any], tickers: tuple[str, ...]) -> dict[str, Any]:
         "as_of": given["as_of"] or "row",
         "include_base": not given["ignore_base"],
         "allow_lookahead": given["allow_lookahead"],
-        **{name: given[name] for name in ("yanked", "calendar", "window")},
+        **{name: given[name] for name in ("yanked", "calendar", "interval", "window")},
         **{name: given[name] for name in ("threshold", "bound") if given[name] is not None},
     }
     if tickers:

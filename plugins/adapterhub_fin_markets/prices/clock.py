@@ -66,6 +66,20 @@ def bar_length(interval: str) -> np.timedelta64 | None:
     return np.timedelta64(60_000_000 * int(match[1]) * _MINUTES[match[2]], "us")
 
 
+def bar_closes(clock: Clock, interval: str) -> np.ndarray:
+    """Return when the bars of every session close, (bars,) ascending: each length from its open on, and at its close.
+
+    A pause within a session, such as lunch, is divided as the rest of it. Raises BadPrices for another interval.
+    """
+    length = bar_length(interval)
+    if length is None:
+        return clock.closes
+    longest = (clock.closes - clock.opens).max(initial=length)
+    ends = clock.opens[:, None] + np.arange(1, longest // length + 1) * length
+    closes: np.ndarray = np.union1d(ends[ends < clock.closes[:, None]], clock.closes)
+    return closes
+
+
 def read_clock(calendar: str, first: np.datetime64, last: np.datetime64) -> Clock:
     """Return the sessions of the years from one day to another, and of the days beside them.
 

@@ -22,6 +22,8 @@ WIDE: Final = 3  # up to so many have the whole width
 MARKERS: Final = 150  # signals of a ticker up to which each has a triangle; above, a thin line
 LOGARITHMIC: Final = 4.0  # how many times the lowest price the highest is, from which on a scale is logarithmic
 FOOT: Final = 0.3  # share of an axis below the price, where the position stands
+PRICE: Final = "{x:,.10g}"
+DIGIT: Final = 0.066  # inches that a character of a price takes
 LEFT, RIGHT, TOP, BOTTOM, APART = 0.75, 0.15, 0.3, 0.7, 0.42  # inches around the axes, and between rows of them
 
 
@@ -42,7 +44,6 @@ def positions(frame: Frame, result: BacktestResult, columns: np.ndarray) -> Figu
     across = 1 if len(columns) <= WIDE else 2
     down = -(-len(columns) // across)
     figure, axes = frame.figure((2.6 if across == 1 else 1.75) * down + 0.8, rows=down, columns=across, sharex=True)
-    _lay_out(figure, frame.band, down, across)
     at = result.prices.closes_at
     for axis, column in zip(axes, columns, strict=False):
         level = _price(axis, result, int(column))
@@ -50,6 +51,7 @@ def positions(frame: Frame, result: BacktestResult, columns: np.ndarray) -> Figu
         _position(axis, at, 100 * np.nan_to_num(result.ledger.weights[:, column]))
         axis.set_title(label_text(result.prices.tickers[column]), fontsize=9, loc="left", pad=3)
         axis.tick_params(labelsize=8)
+    _lay_out(figure, frame.band, down, across, max(_digits(axis) for axis in axes[: len(columns)]))
     date_axis(axes[:across], at, 8 if across == 1 else 5)  # the axis of time is shared
     if len(columns) % across:
         axes[-1].set_visible(False)
@@ -59,18 +61,27 @@ def positions(frame: Frame, result: BacktestResult, columns: np.ndarray) -> Figu
     return figure
 
 
-def _lay_out(figure: Figure, band: float, down: int, across: int) -> None:
-    """Set where the axes stand by inches: to measure every text of them twice costs more than all pictures do."""
+def _digits(axis: Axes) -> int:
+    """Return how many characters the longest price beside an axis has."""
+    return max((len(PRICE.format(x=tick)) for tick in axis.get_yticks()), default=0)
+
+
+def _lay_out(figure: Figure, band: float, down: int, across: int, digits: int) -> None:
+    """Set where the axes stand by inches: to measure every text of them twice costs more than all pictures do.
+
+    Prices of more than some characters need more room beside each axis.
+    """
+    beside = max(LEFT, 0.42 + DIGIT * digits)
     figure.set_layout_engine(None)
     width, height = figure.get_size_inches()
     room = (height - band - TOP - BOTTOM - APART * (down - 1)) / down
     figure.subplots_adjust(
-        left=LEFT / width,
+        left=beside / width,
         right=1 - RIGHT / width,
         top=1 - (band + TOP) / height,
         bottom=BOTTOM / height,
         hspace=APART / room,
-        wspace=0.22,
+        wspace=0.22 if beside == LEFT else across * beside / (width - RIGHT - across * beside),
     )
 
 
@@ -92,7 +103,7 @@ def _price(axis: Axes, result: BacktestResult, column: int) -> np.ndarray:
         bottom, top = low - (FOOT + 0.1) * room, high + 0.08 * room
     axis.set_ylim(bottom, top)
     axis.set_yticks([tick for tick in ticks if low <= tick <= top])  # the foot has no price
-    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+    axis.yaxis.set_major_formatter(StrMethodFormatter(PRICE))
     axis.set_ylabel("close", fontsize=8)
     axis.margins(x=0.01)
     return close

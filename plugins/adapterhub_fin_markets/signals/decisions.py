@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from adapterhub_fin.plugin import BadRecipe
-from adapterhub_fin_markets.prices.clock import read_clock
+from adapterhub_fin_markets.prices.clock import bar_closes, read_clock
 from adapterhub_fin_markets.prices.timing import count_usable, decided_after
 
 _UNITS: Final = {"d": np.timedelta64(1, "D"), "h": np.timedelta64(1, "h"), "min": np.timedelta64(1, "m")}
@@ -29,13 +29,14 @@ class Decisions:
         return cls(at, window_starts(window, at))
 
 
-def close_decisions(calendar: str, first: np.datetime64, last: np.datetime64) -> np.ndarray:
-    """Return a decision after each close of a calendar, (decisions,), from the first text's to the last text's.
+def close_decisions(calendar: str, first: np.datetime64, last: np.datetime64, interval: str = "1d") -> np.ndarray:
+    """Return a decision after each bar's close of a calendar, (decisions,), from the first text's to the last text's.
 
-    The last decision is the first that may read the last text. Raises BadPrices where the calendar can't be had.
+    The last decision is the first that may read the last text. Raises BadPrices where the calendar can't be had, and
+    for an interval that is none.
     """
     margin = np.timedelta64(14, "D")  # more than any exchange is closed
-    at = decided_after(read_clock(calendar, first, last + margin).closes)
+    at = decided_after(bar_closes(read_clock(calendar, first, last + margin), interval))
     begin = np.searchsorted(at, first, "right")
     end = np.searchsorted(at, last, "right")
     taken: np.ndarray = at[begin : end + 1]

@@ -83,7 +83,9 @@ def signals_of(
         )
     if decisions is None:
         allowed = texts.available_at[[row not in reasons for row in range(len(texts))]]
-        decisions = Decisions.of(close_decisions(options.calendar, allowed[0], allowed[-1]), options.window)
+        decisions = Decisions.of(
+            close_decisions(options.calendar, allowed[0], allowed[-1], options.interval), options.window
+        )
     elif decisions.since is not None:
         reasons = {row: reason for row, reason in reasons.items() if texts.available_at[row] >= decisions.since}
     read = np.arange(len(texts)) if decisions.since is None else np.flatnonzero(texts.available_at >= decisions.since)
@@ -175,6 +177,7 @@ def _table(
             "allow_lookahead": options.allow_lookahead,
             "corpus": dict(texts.source or {}),
             "calendar": options.calendar,
+            "interval": options.interval,
             "window": options.window,
             "aggregate": dict(aggregate.facts),
             "threshold": fitted.threshold,

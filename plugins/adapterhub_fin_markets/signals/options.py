@@ -69,6 +69,9 @@ class SignalOptions(Options):
     calendar: str = Field(
         "24/7", pattern=CALENDAR_PATTERN, description="Exchange calendar at whose closes decisions are taken."
     )
+    interval: str = Field(
+        "1d", description="Length of the bars at whose closes decisions are taken: 1d, or less, such as 1h or 15min."
+    )
     window: str = Field(
         "session",
         pattern=r"^([0-9]{1,5}(d|h|min)|session)$",

@@ -148,7 +148,7 @@ class Watch:
         begin = np.datetime64(first.replace(tzinfo=None), "us")
         if begin >= looked:
             return
-        grid = close_decisions(self.options.calendar, begin, looked)
+        grid = close_decisions(self.options.calendar, begin, looked, self.options.interval)
         grid = grid[grid <= looked]
         decided = None if self._decided is None else np.datetime64(self._decided.replace(tzinfo=None), "us")
         new = np.ones(len(grid), bool) if decided is None else grid > decided
