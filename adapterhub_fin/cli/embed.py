@@ -21,6 +21,7 @@ from adapterhub_fin.cli.options import (
     reading_options,
     say_answering,
     texts_argument,
+    workers_option,
 )
 from adapterhub_fin.plugin.console import print_json
 
@@ -68,6 +69,7 @@ def _model() -> type[BaseModel]:
     metavar="KEY=VALUE",
     help="How the table is read: --set encoding=cp1252.",
 )
+@workers_option
 @base_options
 @fold_option
 @as_of_options
@@ -89,6 +91,7 @@ def command(
     align: str | None,
     align_on: str | None,
     overrides: tuple[str, ...],
+    workers: int | None,
     base: str | None,
     download: bool,
     batch_size: int,
@@ -122,10 +125,28 @@ def command(
         dated = {"time": time, "text": text_columns or None, "timezone": timezone, "date_format": date_format}
         aligned = {"align": align, "align_on": align_on, "skip_refused": skip_refused, "include_base": include_base}
         aligned |= {} if yanked is None else {"yanked": yanked}
-        loading = {"base": base, "download": download, "batch_size": batch_size, "reading": reading_options(overrides)}
+        loading: dict[str, Any] = {
+            "base": base,
+            "download": download,
+            "batch_size": batch_size,
+            "workers": workers or 1,
+        }
+        loading["reading"] = reading_options(overrides)
         _embed_table(reference, table, out, as_json, **dated, **aligned, **loading, **options)
         return
-    of_table = (as_of_row, time, text_columns, timezone, date_format, yanked, skip_refused, align, align_on, overrides)
+    of_table = (
+        as_of_row,
+        time,
+        text_columns,
+        timezone,
+        date_format,
+        yanked,
+        skip_refused,
+        align,
+        align_on,
+        overrides,
+        workers,
+    )
     if any(of_table):
         raise click.UsageError("--as-of-row and its options are for --table FILE.")
     if as_json and out is not None:

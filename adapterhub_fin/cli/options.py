@@ -120,6 +120,15 @@ def fold_option(function: F) -> F:
     )(function)
 
 
+def workers_option(function: F) -> F:
+    """Add --workers: how many processes answer the rows of a table."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(1),
+        help="Of a table: answer its rows in so many processes, one for each core at most; by default in one.",
+    )(function)
+
+
 def _trust(context: click.Context, parameter: click.Parameter, trusted: bool) -> None:
     if trusted:
         from adapterhub_fin.plugin.trusted_code import trusting_remote_code

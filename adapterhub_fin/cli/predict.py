@@ -21,6 +21,7 @@ from adapterhub_fin.cli.options import (
     reading_options,
     say_answering,
     texts_argument,
+    workers_option,
 )
 from adapterhub_fin.plugin.console import json_option, print_json, print_table
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     metavar="KEY=VALUE",
     help="How the table is read, where not as the version's own: --set encoding=cp1252.",
 )
+@workers_option
 @base_options
 @fold_option
 @as_of_options
@@ -69,6 +71,7 @@ def command(
     text_columns: tuple[str, ...],
     out: Path | None,
     overrides: tuple[str, ...],
+    workers: int | None,
     base: str | None,
     download: bool,
     batch_size: int,
@@ -91,7 +94,7 @@ def command(
       ahf predict acme/tone --table news.csv --text headline --out answered.parquet
       ahf predict acme/tone --table desk.csv --set "separator=;" --set encoding=cp1252 --out answered.csv
     """
-    of_table = out is not None or text_columns or overrides
+    of_table = out is not None or text_columns or overrides or workers is not None
     if (of_table and table is None) or (table is not None and (out is None or texts or file)):
         raise click.UsageError(
             "Give texts, or --table FILE with --out FILE, --text COLUMN if it is not found, and --set if it is written "
@@ -119,7 +122,7 @@ def command(
     )
     if table is not None and out is not None:
         count = adapter.predict_table(
-            table, out, text=text_columns or None, batch_size=batch_size, progress=True, **reading
+            table, out, text=text_columns or None, batch_size=batch_size, workers=workers or 1, progress=True, **reading
         )
         used = {"reference": adapter.reference, "digest": adapter.version.digest, **dated_by(as_of, include_base)}
         if as_json:

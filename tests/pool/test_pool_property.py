@@ -145,7 +145,10 @@ def test_in_sixteen_bits_a_pool_is_no_farther_from_float32_than_peft(
         versions = {name: save_adapter(name, folder, registry) for name in names}
         rows = [(text, name) for text in TEXTS for name in names]
         exact = _mixed_by_peft(tmp_path / f"{kind}-32", versions, rows).double()
-        made = torch.stack(ahf.pool(folder, registry=registry).logits(rows)).double()
+        pool = ahf.pool(folder, registry=registry)
+        made = torch.stack(pool.logits(rows)).double()
+        for resident, _, _ in pool._residents.listed():
+            assert {change.down.dtype for change in resident.changes.values()} == {torch.float32}  # type: ignore[attr-defined]
         off["pool"] += float((made - exact).square().mean())
         off["peft"] += float((_mixed_by_peft(folder, versions, rows).double() - exact).square().mean())
     assert 0 < off["pool"] <= 1.05 * off["peft"]  # rounding differs in its last digits, either way

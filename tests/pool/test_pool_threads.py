@@ -15,7 +15,6 @@ import pytest
 import torch
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.pool import residents
 from adapterhub_fin_registry import Version
 
 TEXTS = [f"{firm}: {words}." for firm in ("Arlo", "Gant", "Nyx") for words in ("profit rose", "a loss", "May", "no")]
@@ -114,7 +113,6 @@ def test_a_thread_that_fails_to_load_leaves_the_others_unharmed(
 
 
 def test_a_load_that_waits_for_room_goes_on_when_there_is_some(stock: Any, encoder: Path) -> None:
-    size = {}
     pool = ahf.pool(encoder, registry=stock)
     for number in (1, 2):
         pool.pin(f"t/tone-{number}")
@@ -139,7 +137,6 @@ def test_a_load_that_waits_for_room_goes_on_when_there_is_some(stock: Any, encod
         assert waiting.result(WAIT)[0].reference == "t/tone-2@1"
         holding.result(WAIT)
     assert [each.reference for each in pool.resident()] == ["t/tone-2@1"]
-    assert residents.Residents.__doc__
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -113,6 +113,7 @@ class Adapter:
         *,
         text: str | Sequence[str] | None = None,
         batch_size: int = 32,
+        workers: int = 1,
         progress: bool = False,
         **reading: Any,
     ) -> int:
@@ -121,7 +122,8 @@ class Adapter:
         Both are .csv, .tsv, .jsonl or .parquet. `text` names the column of the text, or several that are joined; by
         default they are found as `predict` does. `out` has the columns of `table`, `predicted_...`, and `reference`,
         and appears when all rows are answered. `reading` is encoding, separator, header or na_values; what is not given
-        is as in the version's own recipe. Raises BadCorpus for a table that can't be read, BadText for rows that can't
+        is as in the version's own recipe. `workers` is the number of processes; in a program, call it below
+        `if __name__ == "__main__":` then. Raises BadCorpus for a table that can't be read, BadText for rows that can't
         be answered, which it names, BadRecipe for options or columns that don't fit, and WriteFailed.
 
         Example:
@@ -131,8 +133,11 @@ class Adapter:
             600
         """
         from adapterhub_fin.engine.inference.predict_table import predict_table
+        from adapterhub_fin.engine.pool.processes import spread
 
-        return predict_table(self, table, out, text=text, reading=reading, batch_size=batch_size, progress=progress)
+        options: dict[str, Any] = {"text": text, "reading": reading, "batch_size": batch_size, "progress": progress}
+        with spread([self], workers) as adapters:
+            return predict_table(adapters[0], table, out, **options)
 
     def embed(self, rows: Any, batch_size: int = 32, *, progress: bool = False, **options: Any) -> np.ndarray:
         """Return a vector for each row: (rows, hidden), float32; by default the mean of the last hidden states.

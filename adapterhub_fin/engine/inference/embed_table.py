@@ -16,6 +16,7 @@ from adapterhub_fin.engine.inference.table_reading import TableTexts
 from adapterhub_fin.engine.inference.table_writing import check_suffix
 from adapterhub_fin.engine.inference.vector_rows import EmbeddedTable, VectorRows
 from adapterhub_fin.engine.inference.version_embedder import VersionEmbedder
+from adapterhub_fin.engine.pool.processes import spread
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.plugin.progress_lines import progress as bar
@@ -48,6 +49,7 @@ def embed_table(
     registry: Registry | None = None,
     download: bool = False,
     batch_size: int = 32,
+    workers: int = 1,
     progress: bool = False,
     **options: Any,
 ) -> EmbeddedTable:
@@ -57,7 +59,7 @@ def embed_table(
     its last microsecond, and a time without a zone needs `timezone`. `out` has the columns of `table`, `text_id`, `at`,
     `known_at` (the latest of the row's time, its version's knowledge end and its rotation), `reference`, `digest` and
     one column a dimension, `e000` on; it appears when all rows are embedded. The registry is read once.
-    `yanked` is that of `ahf.versions_as_of`.
+    `yanked` is that of `ahf.versions_as_of`; `workers` is the number of processes, as in `Adapter.predict_table`.
 
     `align` rotates the vectors of every version onto those of one, a reference or `first`, fitted on the rows from
     before the date `align_on`, or on those of another table. `options` are pooling, layer and normalize; `reading` has
@@ -88,11 +90,14 @@ def embed_table(
     for of_version in texts.values():
         of_version.check()
     loaded = load_versions([*versions.values()], base=base, registry=rows.registry, download=download)
-    embedders = {
-        adapter.version.digest: VersionEmbedder(adapter, texts[adapter.version.digest], batch_size, options)
-        for adapter, _ in loaded
-    }
-    steps = len(rows.instants) + (int(fit.chosen.sum()) * len(embedders) if fit else 0)
-    with bar("embedding", steps, shown=progress) as advance:
+    steps = len(rows.instants) + (int(fit.chosen.sum()) * len(versions) if fit else 0)
+    with (
+        spread((adapter for adapter, _ in loaded), workers) as adapters,
+        bar("embedding", steps, shown=progress) as advance,
+    ):
+        embedders = {
+            adapter.version.digest: VersionEmbedder(adapter, texts[adapter.version.digest], batch_size, options)
+            for adapter in adapters
+        }
         rotations, alignment = fit_rotations(fit, embedders, CHUNK, advance) if fit else ({}, None)
         return VectorRows(rows, embedders, rotations, alignment, column.name).write(target, CHUNK, advance)

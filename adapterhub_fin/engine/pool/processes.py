@@ -1,0 +1,174 @@
+"""Answer the rows of tables in several processes, each with a pool; the base's file is mapped once for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from adapterhub_fin.errors import BadRecipe, Corrupted, Refused
+from adapterhub_fin.plugin.model_parts import unwrapped
+from adapterhub_fin_registry import Registry, Version
+
+if TYPE_CHECKING:
+    from adapterhub_fin.engine.inference.adapter import Adapter
+    from adapterhub_fin.engine.pool.pool import Pool
+
+SLICES: Final = 4  # of a call's rows for each process, so that none waits long for the last one
+
+
+@dataclass(frozen=True)
+class _StoredAt:
+    """Say where a version is, in what a process can be sent."""
+
+    root: Path
+    folder: Path
+    name: str
+    number: int
+    digest: str
+
+    @classmethod
+    def of(cls, version: Version) -> _StoredAt:
+        return cls(version.folder.parents[4], version.folder, version.name, version.number, version.digest)
+
+    def read(self) -> Version:
+        """Return the version. Raises Corrupted where another stands there by now."""
+        version = Version.read(self.name, self.number, self.folder)
+        if version is None or version.digest != self.digest:
+            raise Corrupted(f"{self.name}@{self.number} was deleted or replaced while its rows were answered")
+        return version
+
+
+class PoolProcesses:
+    """Spread rows over processes; use it as a context, which ends them."""
+
+    def __init__(self, base: Path, workers: int) -> None:
+        if workers < 1:
+            raise BadRecipe(f"workers={workers} isn't a number of processes: give 1 or more")
+        self._base, self.workers = base, workers
+        self._executor = ProcessPoolExecutor(
+            workers,
+            mp_context=get_context("spawn"),
+            initializer=_start,
+            initargs=(str(base), max(1, len(os.sched_getaffinity(0)) // workers)),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def predict(self, version: Version, rows: Sequence[Any], batch_size: int) -> list[Any]:
+        """Return one typed answer for each row, in the order given. Raises what `Pool.predict` raises."""
+        parts = self._spread("predict", version, rows, batch_size, {})
+        return [answer for part in parts for answer in part]
+
+    def embed(self, version: Version, rows: Sequence[Any], batch_size: int, options: Mapping[str, Any]) -> np.ndarray:
+        """Return a vector for each row, (rows, hidden) float32. Raises what `Pool.embed` raises."""
+        parts = self._spread("embed", version, rows, batch_size, options)
+        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+    def _spread(
+        self, call: str, version: Version, rows: Sequence[Any], batch_size: int, options: Mapping[str, Any]
+    ) -> list[Any]:
+        size = max(batch_size, -(-len(rows) // (self.workers * SLICES)))
+        where, futures = _StoredAt.of(version), list[Future[Any]]()
+        try:
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
+                futures.append(self._executor.submit(_answer, call, where, part, batch_size, dict(options)))
+            return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise Refused(
+                "a process that answered rows was killed, most likely for lack of memory: give fewer workers"
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+@dataclass(frozen=True)
+class SpreadAdapter:
+    """Answer as an adapter does, with the rows spread over processes."""
+
+    adapter: Adapter
+    processes: PoolProcesses
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.adapter, name)
+
+    def predict(self, rows: Any, batch_size: int = 32) -> list[Any]:
+        """Return one typed answer for each row, in the order given, as `Adapter.predict` does."""
+        return self.processes.predict(self.adapter.version, list(rows), batch_size)
+
+    def embed(self, rows: Any, batch_size: int = 32, **options: Any) -> np.ndarray:
+        """Return a vector for each row, (rows, hidden) float32, as `Adapter.embed` does."""
+        return self.processes.embed(self.adapter.version, list(rows), batch_size, options)
+
+
+@contextmanager
+def spread(adapters: Iterable[Adapter], workers: int) -> Iterator[list[Adapter]]:
+    """Yield adapters whose rows are answered in so many processes, one set for each base; with one, as they are.
+
+    Raises Refused for an adapter whose base is in memory alone, and BadRecipe for no process.
+    """
+    if workers == 1:
+        yield list(adapters)
+        return
+    with ExitStack() as stack:
+        by_base: dict[Path, PoolProcesses] = {}
+        wrapped: list[Any] = []
+        for adapter in adapters:
+            folder = base_folder(adapter)
+            if folder not in by_base:
+                by_base[folder] = stack.enter_context(PoolProcesses(folder, workers))
+            wrapped.append(SpreadAdapter(adapter, by_base[folder]))
+        yield wrapped
+
+
+def base_folder(adapter: Adapter) -> Path:
+    """Return the folder of a loaded adapter's base. Raises Refused for a base that was in memory alone."""
+    config: Any = getattr(unwrapped(adapter.model), "config", None)
+    folder = Path(str(getattr(config, "name_or_path", "")))
+    if not (folder / "config.json").is_file():
+        raise Refused(
+            f"{adapter.reference} is on a base that other processes can't read: load it with base=FOLDER, or give "
+            "workers=1"
+        )
+    return folder
+
+
+# In a process of its own
+
+_base = ""
+_pools: dict[Path, Pool] = {}  # by the registry's root
+
+
+def _start(base: str, threads: int) -> None:
+    """Prepare a process; what it needs is loaded with its first rows."""
+    global _base
+    import torch
+
+    torch.set_num_threads(threads)
+    _base = base
+
+
+def _answer(call: str, where: _StoredAt, rows: Sequence[Any], batch_size: int, options: Mapping[str, Any]) -> Any:
+    """Return the answers of rows: a list, or an array (rows, hidden)."""
+    from adapterhub_fin.engine.pool.pool import pool
+
+    if where.root not in _pools:
+        _pools[where.root] = pool(_base, registry=Registry(where.root))
+    own, version = _pools[where.root], where.read()
+    if call == "embed":
+        return own.embed(rows, version, batch_size=batch_size, **options).vectors
+    return [answer.value for answer in own.predict(rows, version, batch_size=batch_size) if answer is not None]
