@@ -1,15 +1,15 @@
 """Answer a table on a Ray cluster: every worker holds a pool, and each row has its version and digest beside it.
 
-    python examples/ray_bulk.py --base minilm --reference acme/tone@champion --text headline news.parquet answered
+python examples/ray_bulk.py --base minilm --reference acme/tone@champion --text headline news.parquet answered
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 import numpy as np
-import ray
 
 import adapterhub_fin as ahf
 
@@ -33,6 +33,8 @@ class Answer:
 
 
 def main() -> None:
+    import ray
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table")
     parser.add_argument("out")
@@ -42,6 +44,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     version = ahf.RegistryChain.configured().locate(given.reference).version  # an alias may move during a long run
+    if "RAY_ADDRESS" not in os.environ:
+        ray.init(num_cpus=given.workers + 1)  # on this machine; one is for reading and writing
     rows = ray.data.read_parquet(given.table)
     options = {"base": given.base, "reference": version.reference, "text": given.text}
     answered = rows.map_batches(Answer, fn_constructor_kwargs=options, concurrency=given.workers, batch_size=256)

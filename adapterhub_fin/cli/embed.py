@@ -125,29 +125,12 @@ def command(
         dated = {"time": time, "text": text_columns or None, "timezone": timezone, "date_format": date_format}
         aligned = {"align": align, "align_on": align_on, "skip_refused": skip_refused, "include_base": include_base}
         aligned |= {} if yanked is None else {"yanked": yanked}
-        loading: dict[str, Any] = {
-            "base": base,
-            "download": download,
-            "batch_size": batch_size,
-            "workers": workers or 1,
-        }
-        loading["reading"] = reading_options(overrides)
+        loading: dict[str, Any] = {"base": base, "download": download, "reading": reading_options(overrides)}
+        loading |= {"batch_size": batch_size, "workers": workers or 1}
         _embed_table(reference, table, out, as_json, **dated, **aligned, **loading, **options)
         return
-    of_table = (
-        as_of_row,
-        time,
-        text_columns,
-        timezone,
-        date_format,
-        yanked,
-        skip_refused,
-        align,
-        align_on,
-        overrides,
-        workers,
-    )
-    if any(of_table):
+    of_table = (as_of_row, time, text_columns, timezone, date_format, yanked, skip_refused, align, align_on, overrides)
+    if any(of_table) or workers is not None:
         raise click.UsageError("--as-of-row and its options are for --table FILE.")
     if as_json and out is not None:
         raise click.UsageError("--json prints lines and --out writes a file: choose one")

@@ -133,7 +133,7 @@ class Adapter:
             600
         """
         from adapterhub_fin.engine.inference.predict_table import predict_table
-        from adapterhub_fin.engine.pool.processes import spread
+        from adapterhub_fin.engine.inference.processes import spread
 
         options: dict[str, Any] = {"text": text, "reading": reading, "batch_size": batch_size, "progress": progress}
         with spread([self], workers) as adapters:

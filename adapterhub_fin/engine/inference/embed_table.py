@@ -11,12 +11,12 @@ from adapterhub_fin.engine.inference.aligned_rows import fit_rotations, fit_rows
 from adapterhub_fin.engine.inference.dated_rows import dated_rows, instant_text
 from adapterhub_fin.engine.inference.dated_versions import load_versions
 from adapterhub_fin.engine.inference.embedding import Embedding
+from adapterhub_fin.engine.inference.processes import spread
 from adapterhub_fin.engine.inference.row_instants import TimeColumn
 from adapterhub_fin.engine.inference.table_reading import TableTexts
 from adapterhub_fin.engine.inference.table_writing import check_suffix
 from adapterhub_fin.engine.inference.vector_rows import EmbeddedTable, VectorRows
 from adapterhub_fin.engine.inference.version_embedder import VersionEmbedder
-from adapterhub_fin.engine.pool.processes import spread
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.plugin.progress_lines import progress as bar

@@ -1,4 +1,4 @@
-"""Answer the rows of tables in several processes, each with a pool; the base's file is mapped once for all of them."""
+"""Answer the rows of tables in several processes; the base's file is mapped once for all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from adapterhub_fin.errors import BadRecipe, Corrupted, Refused
+from adapterhub_fin.errors import BadRecipe, Corrupted, Refused, WrongBase
 from adapterhub_fin.plugin.model_parts import unwrapped
 from adapterhub_fin_registry import Registry, Version
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.inference.adapter import Adapter
-    from adapterhub_fin.engine.pool.pool import Pool
 
 SLICES: Final = 4  # of a call's rows for each process, so that none waits long for the last one
 
@@ -47,7 +46,7 @@ class _StoredAt:
         return version
 
 
-class PoolProcesses:
+class AnswerProcesses:
     """Spread rows over processes; use it as a context, which ends them."""
 
     def __init__(self, base: Path, workers: int) -> None:
@@ -68,12 +67,12 @@ class PoolProcesses:
         self._executor.shutdown(cancel_futures=True)
 
     def predict(self, version: Version, rows: Sequence[Any], batch_size: int) -> list[Any]:
-        """Return one typed answer for each row, in the order given. Raises what `Pool.predict` raises."""
+        """Return one typed answer for each row, in the order given. Raises what `Adapter.predict` raises."""
         parts = self._spread("predict", version, rows, batch_size, {})
         return [answer for part in parts for answer in part]
 
     def embed(self, version: Version, rows: Sequence[Any], batch_size: int, options: Mapping[str, Any]) -> np.ndarray:
-        """Return a vector for each row, (rows, hidden) float32. Raises what `Pool.embed` raises."""
+        """Return a vector for each row, (rows, hidden) float32. Raises what `Adapter.embed` raises."""
         parts = self._spread("embed", version, rows, batch_size, options)
         return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
@@ -101,7 +100,7 @@ class SpreadAdapter:
     """Answer as an adapter does, with the rows spread over processes."""
 
     adapter: Adapter
-    processes: PoolProcesses
+    processes: AnswerProcesses
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.adapter, name)
@@ -125,12 +124,12 @@ def spread(adapters: Iterable[Adapter], workers: int) -> Iterator[list[Adapter]]
         yield list(adapters)
         return
     with ExitStack() as stack:
-        by_base: dict[Path, PoolProcesses] = {}
+        by_base: dict[Path, AnswerProcesses] = {}
         wrapped: list[Any] = []
         for adapter in adapters:
             folder = base_folder(adapter)
             if folder not in by_base:
-                by_base[folder] = stack.enter_context(PoolProcesses(folder, workers))
+                by_base[folder] = stack.enter_context(AnswerProcesses(folder, workers))
             wrapped.append(SpreadAdapter(adapter, by_base[folder]))
         yield wrapped
 
@@ -150,7 +149,7 @@ def base_folder(adapter: Adapter) -> Path:
 # In a process of its own
 
 _base = ""
-_pools: dict[Path, Pool] = {}  # by the registry's root
+_adapters: dict[str, Adapter] = {}  # by digest
 
 
 def _start(base: str, threads: int) -> None:
@@ -164,11 +163,16 @@ def _start(base: str, threads: int) -> None:
 
 def _answer(call: str, where: _StoredAt, rows: Sequence[Any], batch_size: int, options: Mapping[str, Any]) -> Any:
     """Return the answers of rows: a list, or an array (rows, hidden)."""
-    from adapterhub_fin.engine.pool.pool import pool
+    adapter = _adapters.get(where.digest) or _adapters.setdefault(where.digest, _loaded(where))
+    return getattr(adapter, call)(rows, batch_size, **options)
 
-    if where.root not in _pools:
-        _pools[where.root] = pool(_base, registry=Registry(where.root))
-    own, version = _pools[where.root], where.read()
-    if call == "embed":
-        return own.embed(rows, version, batch_size=batch_size, **options).vectors
-    return [answer.value for answer in own.predict(rows, version, batch_size=batch_size) if answer is not None]
+
+def _loaded(where: _StoredAt) -> Adapter:
+    """Load a version, onto the base of one that is here already where that is its base too."""
+    from adapterhub_fin.engine.inference.load import load
+
+    version, registry = where.read(), Registry(where.root)
+    for other in _adapters.values():
+        with suppress(WrongBase):
+            return load(version, base=other.model, registry=registry)
+    return load(version, base=_base, registry=registry)
