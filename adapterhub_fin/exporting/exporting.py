@@ -83,7 +83,7 @@ def export(
         >>> done.left_out, done.launch.engine
         ([], 'vllm')
         >>> ahf.export("acme/tone@1", "desk/tone", layout="onnx", precision="int8").graph["measured"]["largest_change"]
-        0.0119
+        0.0367
     """
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)

@@ -21,6 +21,7 @@ from datasets import Dataset
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.training.run import Run
+from adapterhub_fin.exporting.onnx_graph.tokenizer import write_tokenizer
 from adapterhub_fin.plugin import KnownAt, Rows
 
 CLIENT = Path(__file__).parents[2] / "examples" / "onnx_client/client.py"
@@ -115,6 +116,20 @@ def test_the_tokenizer_alone_gives_the_ids_of_training(tone: Any, registry: ahf.
     encoded = written.encode_batch(LONG)
     assert [each.ids for each in encoded] == expected["input_ids"] and len(encoded[0].ids) == 32
     assert [each.attention_mask for each in encoded] == expected["attention_mask"]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_tokenizer_cuts_and_pads_whatever_was_read_before(
+    side: str, registry: ahf.Registry, encoder: Path, tmp_path: Path
+) -> None:
+    tokenizer = (adapter := ahf.load("acme/tone@1", base=encoder, registry=registry)).tokenizer
+    tokenizer.truncation_side = tokenizer.padding_side = side
+    tokenizer.backend_tokenizer.no_truncation()  # as before the first text
+    tokenizer.backend_tokenizer.no_padding()
+    written = write_tokenizer(adapter, tmp_path / "tokenizer.json")
+    expected = tokenizer(LONG, padding=True, truncation=True, max_length=32)
+    assert [each.ids for each in written.encode_batch(LONG)] == expected["input_ids"]
+    assert len(written.encode("a " * 99).ids) == 32 and len(expected["input_ids"][0]) == 32
 
 
 def test_the_manifest_says_what_it_is_and_how_far_off(tone: Any, trained: Run) -> None:
