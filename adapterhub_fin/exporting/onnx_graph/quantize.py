@@ -67,4 +67,5 @@ def _quiet() -> Iterator[None]:
     try:
         yield
     finally:
+        root.handlers[:] = handlers  # logging.warning adds one where there is none
         root.setLevel(level)
