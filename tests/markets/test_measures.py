@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from adapterhub_fin.plugin import BadRecipe
 from adapterhub_fin_markets.backtest.annualisation import periods_a_year
-from adapterhub_fin_markets.backtest.measures import Measures, measures
+from adapterhub_fin_markets.backtest.measures import PeriodMeasures, measures
 from adapterhub_fin_markets.prices.errors import BadPrices
 
 CASES = int(os.environ.get("AHF_CASES", "0"))  # of each property, where `make properties` asks for more
@@ -164,7 +164,9 @@ FLOATS = st.floats(-2, 1e6) | st.floats(-1e-12, 1e-12) | st.sampled_from([0.0, -
 @settings(max_examples=CASES or 100, deadline=None)
 @given(st.lists(FLOATS, max_size=8), st.sampled_from([252, 365, 8760]), st.floats(-0.5, 1))
 def test_each_is_a_finite_number_or_none_with_its_reason(returns: list[float], a_year: int, cash_rate: float) -> None:
-    of: Measures = measures(returns, a_year=a_year, cash_rate=cash_rate, benchmark=[0.01 * item for item in returns])
+    of: PeriodMeasures = measures(
+        returns, a_year=a_year, cash_rate=cash_rate, benchmark=[0.01 * item for item in returns]
+    )
     for name, value in of.values().items():
         assert (value is None) == (name in of.reasons) and (value is None or math.isfinite(value)), name
     assert json.loads(json.dumps(of.document(), allow_nan=False)) == of.document()

@@ -17,7 +17,7 @@ from adapterhub_fin_markets.backtest.events import events_of, last_levels
 from adapterhub_fin_markets.backtest.fills import fill_prices, last_closes
 from adapterhub_fin_markets.backtest.intervals import Intervals, bootstrap_intervals
 from adapterhub_fin_markets.backtest.ledger import Ledger, run_ledger
-from adapterhub_fin_markets.backtest.measures import Measures, measures
+from adapterhub_fin_markets.backtest.measures import PeriodMeasures, measures
 from adapterhub_fin_markets.backtest.orders import Orders, following
 from adapterhub_fin_markets.backtest.returns import ROUNDING, checked_returns, spread
 from adapterhub_fin_markets.backtest.rules import Rules
@@ -33,12 +33,12 @@ HALF: Final = 0.5  # of the Sharpe ratio: a change by more than that is a flag
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class ComparedLedger:
     """Hold what a strategy is set beside."""
 
     summary: str
     ledger: Ledger
-    measures: Measures
+    measures: PeriodMeasures
     intervals: Intervals
 
 
@@ -46,7 +46,7 @@ class Comparison:
 class Comparisons:
     """Hold a strategy's comparisons by the names of SUMMARIES, and what one bar's delay says of it."""
 
-    by_name: Mapping[str, Comparison]
+    by_name: Mapping[str, ComparedLedger]
     change: float | None  # of the annual Sharpe ratio where every order comes one bar late
     interval: Interval | None  # of that change, by the stationary bootstrap of both together
     reason: str | None  # why there is no change or no interval
@@ -91,7 +91,7 @@ def compare(
     market = ledgers["hold"].returns[rows]
     cash = interest_rates(ledger.at, rules)[rows]
     by_name = {
-        name: Comparison(
+        name: ComparedLedger(
             SUMMARIES[name],
             of,
             ledger_measures(of, a_year=a_year, rows=rows, benchmark=market),
@@ -110,7 +110,7 @@ def compare(
 
 def ledger_measures(
     ledger: Ledger, *, a_year: float, rows: slice = slice(None), benchmark: np.ndarray | None = None
-) -> Measures:
+) -> PeriodMeasures:
     """Return the measures of a ledger's bars over what its cash earned; `benchmark`, (rows,), is holding's returns."""
     weights = ledger.weights[rows]
     return measures(

@@ -30,7 +30,7 @@ UNCOUNTED: Final = "the trials are unknown: log the backtest in a registry"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class SharpeEvidence:
     """Hold what speaks for a Sharpe ratio; each is None where it is undefined, and `reasons` then has a sentence."""
 
     probability: float | None  # that the true ratio is above 0 (PSR)
@@ -57,7 +57,7 @@ def judge(
     cash: ArrayLike | None = None,
     trials: Trials | None,
     level: float = 0.95,
-) -> Evidence:
+) -> SharpeEvidence:
     """Return what speaks for the Sharpe ratio of returns over cash, (periods,), beside the trials that were counted.
 
     With one trial the deflated ratio is the probability; without a count there is none. Formulas and papers are those
@@ -100,7 +100,7 @@ def judge(
         if reason is not None:
             reasons[name] = reason
     count = None if trials is None else trials.count
-    return Evidence(**computed, trials=count, periods=periods, level=level, reasons=reasons)
+    return SharpeEvidence(**computed, trials=count, periods=periods, level=level, reasons=reasons)
 
 
 @dataclass(frozen=True)

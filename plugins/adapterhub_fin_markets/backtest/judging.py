@@ -11,12 +11,12 @@ import numpy as np
 
 from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_markets.backtest.carry import interest_rates
-from adapterhub_fin_markets.backtest.evidence import Evidence, judge
+from adapterhub_fin_markets.backtest.evidence import SharpeEvidence, judge
 from adapterhub_fin_markets.backtest.intervals import Intervals, bootstrap_intervals, equity_band
 from adapterhub_fin_markets.backtest.ledger import Ledger
-from adapterhub_fin_markets.backtest.measures import Measures
+from adapterhub_fin_markets.backtest.measures import PeriodMeasures
 from adapterhub_fin_markets.backtest.orders import Orders
-from adapterhub_fin_markets.backtest.placebo import Placebo, placebo
+from adapterhub_fin_markets.backtest.placebo import ShiftedPlacebo, placebo
 from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.backtest.regimes import measures_by_regime
 from adapterhub_fin_markets.backtest.trials import (
@@ -41,11 +41,11 @@ class Judgement:
     intervals: Intervals
     band: np.ndarray | None  # (2, periods): between which ends resampled equity lies, where 1 was the start
     labels: np.ndarray | None  # (periods,) the regime of each, of `regimes.REGIMES`
-    regimes: Mapping[str, Measures]
-    placebo: Placebo | None
+    regimes: Mapping[str, PeriodMeasures]
+    placebo: ShiftedPlacebo | None
     key: str  # of the trial, as the log has it
     trials: Trials
-    evidence: Evidence
+    evidence: SharpeEvidence
     reasons: Mapping[str, str]
 
     def record(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def judged(
     prices: Prices,
     orders: Orders,
     ledger: Ledger,
-    measured: Measures,
+    measured: PeriodMeasures,
     benchmark: np.ndarray,
     labels: np.ndarray | None,
     key: str,
@@ -109,7 +109,9 @@ def judged(
     )
 
 
-def _by_regime(labels: np.ndarray, ledger: Ledger, measured: Measures, benchmark: np.ndarray) -> dict[str, Measures]:
+def _by_regime(
+    labels: np.ndarray, ledger: Ledger, measured: PeriodMeasures, benchmark: np.ndarray
+) -> dict[str, PeriodMeasures]:
     return measures_by_regime(
         labels,
         ledger.returns[1:],
@@ -122,7 +124,7 @@ def _by_regime(labels: np.ndarray, ledger: Ledger, measured: Measures, benchmark
     )
 
 
-def _placebo(recipe: BacktestRecipe, prices: Prices, orders: Orders) -> Placebo:
+def _placebo(recipe: BacktestRecipe, prices: Prices, orders: Orders) -> ShiftedPlacebo:
     report, rules = recipe.report, recipe.rules
     if not report.placebo:
         raise Undefined("the recipe leaves it out")
@@ -140,7 +142,7 @@ def _placebo(recipe: BacktestRecipe, prices: Prices, orders: Orders) -> Placebo:
     )
 
 
-def _trial(recipe: BacktestRecipe, ledger: Ledger, measured: Measures, key: str) -> Trial:
+def _trial(recipe: BacktestRecipe, ledger: Ledger, measured: PeriodMeasures, key: str) -> Trial:
     sharpe = None if measured.sharpe is None else measured.sharpe / measured.a_year**0.5
     return Trial(
         recipe=key,

@@ -31,7 +31,7 @@ _APART: Final = ("a_year", "cash_rate", "reasons")
 
 
 @dataclass(frozen=True)
-class Measures:
+class PeriodMeasures:
     """Hold the measures of a strategy, each None where it is undefined: `reasons` then has a sentence by its name."""
 
     total_return: float | None
@@ -74,7 +74,7 @@ def measures(
     exposure: ArrayLike | None = None,
     net_exposure: ArrayLike | None = None,
     benchmark: ArrayLike | None = None,
-) -> Measures:
+) -> PeriodMeasures:
     """Return the measures of the returns of periods, (periods,).
 
     `turnover`, `exposure` and `net_exposure`, (periods,), are shares of equity; `benchmark`, (periods,), has the
@@ -112,7 +112,7 @@ def measures(
         computed[name], reason = number_or_reason(of)
         if reason is not None:
             reasons[name] = reason
-    return Measures(
+    return PeriodMeasures(
         **computed, periods=len(values), a_year=a_year, cash_rate=cash_rate if cash is None else None, reasons=reasons
     )
 

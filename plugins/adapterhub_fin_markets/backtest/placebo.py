@@ -17,7 +17,7 @@ from adapterhub_fin_markets.backtest.vector_form import vector_returns
 
 
 @dataclass(frozen=True, eq=False)
-class Placebo:
+class ShiftedPlacebo:
     """Hold how often signals at the wrong time did as well: p = (1 + k) / (1 + n) of n shifts."""
 
     p: float  # one-sided; never below 1 / (1 + n)
@@ -46,7 +46,7 @@ def placebo(
     lag: int = 1,
     shifts: int = 200,
     seed: int = 0,
-) -> Placebo:
+) -> ShiftedPlacebo:
     """Return how often the weights, shifted around the end, had a Sharpe ratio as good as at their own time.
 
     `weights`, `returns`, `costs_bp` and `lag` are those of `vector_returns`, (periods, tickers): a shift moves all
@@ -67,7 +67,7 @@ def placebo(
     steps = np.abs(np.diff(twice, axis=0, prepend=twice[-1:]))
     traded = steps if steps.ndim == 1 else steps.sum(axis=1)  # by period of a weight; a shift moves it along
     shifted = np.array([_sharpe(_shifted(twice, traded, gains, costs_bp, lag, int(by))) for by in drawn])
-    return Placebo((1 + np.count_nonzero(shifted >= own)) / (1 + number), own, shifted, seed)
+    return ShiftedPlacebo((1 + np.count_nonzero(shifted >= own)) / (1 + number), own, shifted, seed)
 
 
 def _shifted(

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from adapterhub_fin.plugin import BadRecipe, Options
-from adapterhub_fin_markets.backtest.measures import Measures, measures
+from adapterhub_fin_markets.backtest.measures import PeriodMeasures, measures
 from adapterhub_fin_markets.backtest.vector_form import fill_returns
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.timing import count_usable
@@ -66,7 +66,7 @@ def measures_by_regime(
     exposure: ArrayLike | None = None,
     net_exposure: ArrayLike | None = None,
     benchmark: ArrayLike | None = None,
-) -> dict[str, Measures]:
+) -> dict[str, PeriodMeasures]:
     """Return the measures of the periods of each regime by its name; of one without a period, each has the reason.
 
     `labels` are those of the periods, (periods,), and all else as in `measures`. The periods of a regime follow each

@@ -14,7 +14,7 @@ from adapterhub_fin_markets.backtest.admission import Refusal
 from adapterhub_fin_markets.backtest.comparisons import Comparisons
 from adapterhub_fin_markets.backtest.judging import Judgement
 from adapterhub_fin_markets.backtest.ledger import Ledger
-from adapterhub_fin_markets.backtest.measures import Measures
+from adapterhub_fin_markets.backtest.measures import PeriodMeasures
 from adapterhub_fin_markets.backtest.orders import Orders
 from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.prices.panel import Prices
@@ -50,7 +50,7 @@ class BacktestResult:
     signals: Signals  # those of the span
     orders: Orders
     ledger: Ledger
-    measures: Measures
+    measures: PeriodMeasures
     comparisons: Comparisons
     judgement: Judgement
     refusals: tuple[Refusal, ...]  # signals that knew too much; without --allow-lookahead there is none

@@ -9,9 +9,9 @@ import numpy as np
 
 from adapterhub_fin.stats.bootstrap import Interval
 from adapterhub_fin_markets.backtest.admission import REASONS
-from adapterhub_fin_markets.backtest.evidence import Evidence
-from adapterhub_fin_markets.backtest.measures import Measures
-from adapterhub_fin_markets.backtest.placebo import Placebo
+from adapterhub_fin_markets.backtest.evidence import SharpeEvidence
+from adapterhub_fin_markets.backtest.measures import PeriodMeasures
+from adapterhub_fin_markets.backtest.placebo import ShiftedPlacebo
 from adapterhub_fin_markets.backtest.result import BacktestResult
 from adapterhub_fin_markets.report.cells import NONE, Cell, Number, count, listed, money, percent, probability, ratio
 from adapterhub_fin_markets.report.figures import costs_of
@@ -42,7 +42,7 @@ _REASONS: Final = {"total_return": _ONCE, **dict.fromkeys(_DONE, "none: what was
 _NOT_DRAWN: Final = "none: not resampled"
 
 
-def value_cell(name: str, values: Measures) -> Cell:
+def value_cell(name: str, values: PeriodMeasures) -> Cell:
     """Return a measure, or `none` and its reason."""
     value = values.values()[name]
     return FORMATS[name][1](value) if value is not None else f"{NONE}: {values.reasons.get(name, 'undefined')}"
@@ -114,7 +114,7 @@ EVIDENCE: Final[Mapping[str, tuple[str, Callable[[float], Number]]]] = {
 }
 
 
-def evidence_table(evidence: Evidence) -> Part:
+def evidence_table(evidence: SharpeEvidence) -> Part:
     """Return what speaks for the Sharpe ratio, given how many trials there were."""
     rows: list[list[Cell]] = []
     for name, (title, shape) in EVIDENCE.items():
@@ -127,7 +127,7 @@ def evidence_table(evidence: Evidence) -> Part:
     return Part("", note, ("what", "value"), rows, file="evidence")
 
 
-def placebo_table(test: Placebo) -> Part:
+def placebo_table(test: ShiftedPlacebo) -> Part:
     """Return how signals at the wrong time did."""
     low, middle, high = np.quantile(test.shifted, [0.05, 0.5, 0.95]).tolist()
     rows: list[list[Cell]] = [

@@ -12,7 +12,7 @@ from adapterhub_fin_markets.scoring.eras import EraScores
 
 
 @dataclass(frozen=True)
-class Placebo:
+class ScorePlacebo:
     """Hold the mean score of shifted predictions, and how probable one as good as the real one is under no skill."""
 
     shifts: int
@@ -57,7 +57,7 @@ def compare_shifts(
     count: int,
     seed: int,
     advance: Callable[[int], None] = lambda done: None,
-) -> Placebo:
+) -> ScorePlacebo:
     """Compare a score with that of `count` circular shifts; `score` scores the predictions of given rows, (rows,).
 
     Where a market's signals are slow, to permute days one by one would reject too often. Raises Undefined where nothing
@@ -70,4 +70,4 @@ def compare_shifts(
         undefined += len(scored.undefined)
         advance(1)
     as_good = int(np.count_nonzero(np.array(means) >= observed.mean - 1e-12))
-    return Placebo(len(means), float(np.mean(means)), (1 + as_good) / (1 + len(means)), undefined)
+    return ScorePlacebo(len(means), float(np.mean(means)), (1 + as_good) / (1 + len(means)), undefined)

@@ -26,7 +26,7 @@ from adapterhub_fin_markets.scoring.eras import (
 from adapterhub_fin_markets.scoring.intervals import MeanInterval, mean_interval
 from adapterhub_fin_markets.scoring.joined import JoinedRows, join_tables
 from adapterhub_fin_markets.scoring.options import ScoreOptions
-from adapterhub_fin_markets.scoring.placebo import Placebo, compare_shifts
+from adapterhub_fin_markets.scoring.placebo import ScorePlacebo, compare_shifts
 
 Score = Callable[..., float]
 
@@ -38,7 +38,7 @@ class MetricScores:
     metric: str
     scores: EraScores
     mean: MeanInterval
-    placebo: Placebo | None
+    placebo: ScorePlacebo | None
 
     def record(self) -> dict[str, Any]:
         """Return plain values."""
