@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 import adapterhub_fin as ahf
@@ -108,14 +108,31 @@ def test_what_is_no_low_rank_sum_has_a_private_copy_and_says_why(stock: Any, enc
 @pytest.mark.parametrize("given", ["bare", "whole", "decoder"])
 def test_a_model_in_memory_is_a_base_too(stock: Any, encoder: Path, decoder: Path, given: str) -> None:
     folder, names = (decoder, ["t/writer-0", "t/said"]) if given == "decoder" else (encoder, [*TONES, "t/dora"])
-    read = {"bare": AutoModel, "whole": AutoModel, "decoder": AutoModelForCausalLM}[given]
+    classes: dict[str, Any] = {
+        "bare": AutoModel,
+        "whole": AutoModelForSequenceClassification,
+        "decoder": AutoModelForCausalLM,
+    }
+    read = classes[given]
     model, tokenizer = read.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     pool = ahf.pool(model, registry=stock, tokenizer=tokenizer if given == "whole" else None)
     rows = pairs(names)
     assert far(pool.logits(rows), alone(stock, folder, rows, "logits")) < CLOSE
-    ahf.load(names[0], base=model, registry=stock)
-    with pytest.raises(ahf.WrongBase, match="carries adapters"):
-        ahf.pool(ahf.load(names[0], base=folder, registry=stock).model, registry=stock)
+    with pytest.raises(ahf.WrongBase, match="belongs to a pool"):
+        ahf.load(names[0], base=model, tokenizer=tokenizer, registry=stock)
+    assert far(pool.logits(rows), alone(stock, folder, rows, "logits")) < CLOSE
+
+
+def test_a_model_that_carries_adapters_or_has_no_tokenizer_is_no_base(stock: Any, encoder: Path) -> None:
+    bare, tokenizer = AutoModel.from_pretrained(encoder), AutoTokenizer.from_pretrained(encoder)
+    wrapped = ahf.load(TONES[0], base=bare, tokenizer=tokenizer, registry=stock).model
+    for model in (wrapped, bare):
+        with pytest.raises(ahf.WrongBase, match="carries adapters: give the bare base"):
+            ahf.pool(model, registry=stock)
+    alone_in_memory = AutoModel.from_pretrained(encoder)
+    alone_in_memory.config.name_or_path = ""
+    with pytest.raises(ahf.BadRecipe, match="give tokenizer="):
+        ahf.pool(alone_in_memory, registry=stock).predict(TEXTS, TONES[0])
 
 
 def test_the_base_is_what_it_was(stock: Any, encoder: Path) -> None:

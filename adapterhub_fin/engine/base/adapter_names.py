@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")
 
+POOLED = "_ahf_pooled"  # the backbone's attribute that says that it belongs to a pool
 QUANTIZED = (
     "SCB",
     "CB",
@@ -42,9 +43,12 @@ def check_unchanged(model: nn.Module, changes: str | None, whose: str) -> None:
     """Check that a model still has its base's own weights, and that a new adapter won't change them for others.
 
     `changes` names the setting by which the new adapter changes the base itself; None if it doesn't. Raises WrongBase
-    if an adapter on the model has changed the base, or if the new one would and other adapters are on the model.
+    if an adapter on the model has changed the base, if the new one would and other adapters are on the model, and if
+    the model is a pool's.
     """
     state = backbone(model).__dict__
+    if state.get(POOLED):
+        raise WrongBase(f"this model belongs to a pool, whose answers {whose} would change: load it onto another base")
     if owner := state.get("_ahf_changed_by"):
         raise WrongBase(
             f"{owner} is on this model and has changed the base's own weights: load {whose} onto a base of its own"

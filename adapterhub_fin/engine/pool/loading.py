@@ -13,6 +13,7 @@ from torch import nn
 
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import fingerprint
+from adapterhub_fin.engine.base.adapter_names import POOLED
 from adapterhub_fin.engine.base.check import check_shape, expected_base
 from adapterhub_fin.engine.base.load_base import load_base, load_config, load_tokenizer
 from adapterhub_fin.engine.base.locks import building, on_meta
@@ -25,8 +26,9 @@ from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.engine.pool.resident import Resident, plain_changes, private, shared
 from adapterhub_fin.engine.pool.trunk import Trunk, head_signature
-from adapterhub_fin.errors import Unsupported, WrongBase
-from adapterhub_fin.plugin.model_parts import unwrapped, vocabulary_size
+from adapterhub_fin.errors import BadRecipe, Unsupported, WrongBase
+from adapterhub_fin.plugin.model_parts import backbone, model_part, unwrapped, vocabulary_size
+from adapterhub_fin.plugin.other_adapters import ADAPTERS
 from adapterhub_fin.plugin.trusted_code import remote_code, trusting_remote_code
 from adapterhub_fin.recipe.choices import BaseChoice
 
@@ -53,9 +55,8 @@ class Loader:
         self._device, self._trusted, self._tokenizer = device, trust_remote_code, tokenizer
         self._given: nn.Module | None = None
         if isinstance(base, nn.Module):
-            self._given, self.called = base, f"the {type(unwrapped(base)).__name__} given as base"
-            if getattr(base, "peft_config", None):
-                raise WrongBase("the model given as base carries adapters: give the bare base")
+            self.called = f"the {type(unwrapped(base)).__name__} given as base"
+            self._given = _taken(base)
             return
         choice = BaseChoice.read(base)
         with trusting_remote_code(trust_remote_code):
@@ -80,6 +81,7 @@ class Loader:
             return load(version, base=self._folder, registry=registry, device=self._device)
         with building():
             own = copy.deepcopy(self._given)
+        del backbone(own).__dict__[POOLED]
         return load(version, base=own, tokenizer=self._tokenizer, registry=registry)
 
     def _trunk(self, resolved: ResolvedVersion) -> Trunk:
@@ -121,8 +123,6 @@ class Loader:
         """Return the base's own whole model if it writes, else the backbone of a version's model."""
         from transformers import AutoModelForCausalLM
 
-        from adapterhub_fin.plugin.model_parts import backbone
-
         names = getattr(self._config, "architectures", None) or [""]
         if names[0].endswith("ForCausalLM"):
             loading = {**resolved.method.loading(), "local_files_only": True, **remote_code()}
@@ -139,9 +139,24 @@ class Loader:
         assert self._given is not None
         if self._tokenizer is None:
             config: Any = getattr(unwrapped(self._given), "config", None)
+            folder = Path(str(getattr(config, "name_or_path", "")))
+            if not (folder / "tokenizer_config.json").is_file():
+                raise BadRecipe(f"{self.called} has no files beside it to read its tokenizer from: give tokenizer=...")
             with quiet_loading():
-                self._tokenizer = load_tokenizer(Path(str(getattr(config, "name_or_path", ""))))
+                self._tokenizer = load_tokenizer(folder)
         return padding(self._tokenizer, vocabulary_size(self._given))
+
+
+def _taken(model: nn.Module) -> nn.Module:
+    """Return what of a model in memory is the base, which belongs to the pool from now on.
+
+    Raises WrongBase for a model that carries adapters.
+    """
+    core = backbone(model)
+    if getattr(model, "peft_config", None) or core.__dict__.get(ADAPTERS):
+        raise WrongBase("the model given as base carries adapters: give the bare base")
+    core.__dict__[POOLED] = True
+    return core if model_part(model, "get_output_embeddings") is None else model
 
 
 def _bare(config: Any) -> nn.Module:
