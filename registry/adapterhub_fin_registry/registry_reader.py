@@ -257,6 +257,8 @@ class RegistryReader:
         from adapterhub_fin_registry.storage.verify import verify_files
 
         version = self.resolve(reference, as_of=as_of, include_base=include_base, lock=lock)
+        if isinstance(reference, Version) and reference == version:
+            version = reference  # whose manifest may be parsed already
         for violation in admission.violations(version, self.root):
             raise PolicyViolation(violation)
         with remembered(self.id) as memory:

@@ -68,7 +68,11 @@ def find_version(
     reference: AnyReference, registry: Registry | None, as_of: AsOf, include_base: bool, lock: str | Path | None
 ) -> ResolvedVersion:
     """Find the version, download it where it isn't here, and verify its files; no weight is read."""
-    registry, version = located(reference, registry, as_of, include_base, lock)
+    return files_of(*located(reference, registry, as_of, include_base, lock))
+
+
+def files_of(registry: Registry, version: Version) -> ResolvedVersion:
+    """Return a version of a registry with its files verified and its plugins at hand."""
     if is_remote_code_trusted():
         registry.check_remote_code(version.name)
     folder = registry.path(version)

@@ -21,7 +21,7 @@ from adapterhub_fin.engine.base.padding import padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.importing.read_folder import task_of
 from adapterhub_fin.engine.inference.attach import base_requirements
-from adapterhub_fin.engine.inference.find import ResolvedVersion, find_version
+from adapterhub_fin.engine.inference.find import ResolvedVersion, files_of
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.engine.pool.resident import Resident, plain_changes, private, shared
@@ -67,7 +67,7 @@ class Loader:
     def load(self, version: Version, registry: Registry) -> Resident:
         """Return a version in memory, its files verified and its base checked. Raises what `ahf.load` raises."""
         with trusting_remote_code(self._trusted):
-            resolved = find_version(version, registry, None, True, None)
+            resolved = files_of(registry, version)
             try:
                 return shared(resolved, self._trunk(resolved), plain_changes(resolved))
             except Unsupported as error:

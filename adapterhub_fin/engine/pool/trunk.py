@@ -39,7 +39,9 @@ class Trunk:
         align_padding(model, tokenizer)
         self.loses_rows = False  # a layer of it doesn't compute in the order of the rows, so that adapters can't mix
         self._lock = RLock()
-        self._accepted: set[str] = set()  # what bases of versions were compared with this one, and are it
+        self._accepted: set[tuple[object, ...]] = (
+            set()
+        )  # what bases of versions were compared with this one, and are it
         self._hooked: dict[str, nn.Module] = {}
         self._prototypes: dict[str, nn.Module] = {}
 
@@ -76,7 +78,7 @@ class Trunk:
     def _check(self, resolved: ResolvedVersion, shell: nn.Module, stored: StoredEmbeddings) -> None:
         base, apart, grown = base_requirements(shell, resolved, stored)
         conversations = renders_by_base(resolved.head)
-        key = json.dumps([base.model_dump_json(), sorted(apart), grown, conversations])
+        key = base.model_dump_json(), tuple(sorted(apart)), grown, conversations
         if key not in self._accepted:
             check_base(shell, self.tokenizer, base, apart, self.described, grown=grown, conversations=conversations)
             self._accepted.add(key)
