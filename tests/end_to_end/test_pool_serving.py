@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
@@ -15,6 +16,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 import adapterhub_fin as ahf
+from adapterhub_fin.engine.pool.queueing import Job, Kind, Lane
+from adapterhub_fin.engine.pool.requests import Ask
 
 TEXTS = [f"Company {number}: profit {('rose', 'fell', 'held')[number % 3]} by {number} %." for number in range(12)]
 VERSIONS = [f"acme/tone@{number}" for number in (1, 2, 3)]
@@ -167,6 +170,23 @@ def test_a_row_past_its_deadline_is_not_computed(pool: ahf.Pool) -> None:
     assert (stats.expired, stats.cancelled, stats.answered, stats.waiting) == (1, 1, 3, 0)
 
 
+def test_a_batch_leaves_out_what_is_past_its_deadline() -> None:
+    """Its caller may not have removed it yet: the loop that forms a batch may run first."""
+
+    async def taken() -> list[float]:
+        loop, lane = asyncio.get_running_loop(), Lane()
+        moment = loop.time()
+        deadlines = [moment - 1, moment + 60, moment - 1, math.inf]
+        asks = [Ask(number, "x", None) for number in range(4)]
+        lane.add(
+            Job(ask, Kind("predict"), moment, moment, deadline, loop.create_future())
+            for ask, deadline in zip(asks, deadlines, strict=True)
+        )
+        return [job.deadline - moment for job in await lane.take(3, 0.0)]
+
+    assert run(taken()) == [pytest.approx(60), math.inf]
+
+
 def test_a_full_queue_says_when_to_retry(pool: ahf.Pool) -> None:
     async def ask() -> Any:
         async with pool.serving(max_wait="200ms", max_queue=4) as serving:
@@ -241,3 +261,25 @@ def test_texts_are_written_together_and_streamed(writer: ahf.Pool) -> None:
         assert "".join(pieces) == expected.value == whole.value
         assert whole == expected, "tokens and ends are counted alike"
         assert expected.prompt_tokens > 1 and (expected.new_tokens == 12 or expected.ended)
+
+
+def test_streams_have_a_bound_and_a_deadline(writer: ahf.Pool) -> None:
+    async def ask() -> Any:
+        async with writer.serving(max_streams=1) as serving:
+            async with serving.stream(PROMPTS[0], "acme/w1", max_new_tokens=4) as stream:
+                with pytest.raises(ahf.Overloaded, match="1 texts are streamed"):
+                    async with serving.stream(PROMPTS[1], "acme/w1"):
+                        raise AssertionError("it was about to stream")
+                assert [piece async for piece in stream] and stream.answer is not None
+            with pytest.raises(ahf.DeadlineExceeded):
+                async with serving.stream(PROMPTS[1], "acme/w1", timeout=1e-9):
+                    raise AssertionError("it was about to stream")
+            async with serving.stream(PROMPTS[1], "acme/w2", max_new_tokens=100, timeout=60) as late:
+                late._deadline = 0.0  # as if the minute were over
+                with pytest.raises(ahf.DeadlineExceeded, match="not written within its time"):
+                    async for _ in late:
+                        pass
+            return serving.stats()
+
+    stats = run(ask())
+    assert (stats.answered, stats.overloaded, stats.failed, stats.waiting) == (1, 1, 2, 0)

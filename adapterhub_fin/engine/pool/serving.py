@@ -35,7 +35,8 @@ class Serving:
         self._pool, self.settings = pool, settings
         self.queue_time, self.compute_time = Histogram(), Histogram()
         self._counts = dict.fromkeys(("answered", "failed", "overloaded", "expired", "cancelled", "batches"), 0)
-        self._waiting, self._busy, self._streams = 0, 0.0, set[ServedStream]()
+        self._waiting, self._streaming, self._busy = 0, 0, 0.0
+        self._streams: set[ServedStream] = set()
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -151,23 +152,30 @@ class Serving:
     ) -> AsyncIterator[ServedStream]:
         """Yield a stream of what is written after one prompt; leaving the block stops it. Options as in `generate`."""
         kind, when = Kind.of("generate", options), {"as_of": as_of, "include_base": include_base}
+        if self._streaming >= self.settings.max_streams:
+            self._refuse(f"{self._streaming} texts are streamed already", 1)
         self._admit(1)
+        self._streaming += 1
         pieces = None
         try:
-            if len(self._streams) >= self.settings.max_streams:
-                self._refuse(f"{self.settings.max_streams} texts are streamed already")
             deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-            async with asyncio.timeout_at(deadline):
-                [ask] = await self._read(kind, [prompt], reference, when)
+            try:
+                async with asyncio.timeout_at(deadline) as scope:
+                    [ask] = await self._read(kind, [prompt], reference, when)
+            except TimeoutError as error:
+                if not scope.expired():
+                    raise
+                raise _too_late(timeout) from error
             pieces = ServedStream(self._pool, ask, deadline, options)
             self._streams.add(pieces)
             self._start(pieces.write)
             yield pieces
         finally:
+            self._streaming -= 1
             if pieces is not None:
                 pieces.leave()
                 self._streams.discard(pieces)
-                self._counts["answered" if pieces.answer is not None else "failed"] += 1
+            self._counts["answered" if pieces is not None and pieces.answer is not None else "failed"] += 1
             self._leave(1)
 
     def stats(self) -> ServingStats:
@@ -200,7 +208,7 @@ class Serving:
             if not scope.expired():
                 raise
             outcome = "expired"
-            raise DeadlineExceeded(f"no answer within {timeout:g} seconds: give it more time, or try later") from error
+            raise _too_late(timeout) from error
         except asyncio.CancelledError:
             outcome = "cancelled"
             raise
@@ -256,11 +264,11 @@ class Serving:
         if rows > self.settings.max_queue:
             raise Refused(f"{rows} rows at once, and {self.settings.max_queue} may wait at most: send fewer at a time")
         if self._waiting + rows > self.settings.max_queue:
-            self._counts["overloaded"] += rows
-            self._refuse(f"{self._waiting} rows wait for their answers already")
+            self._refuse(f"{self._waiting} rows wait for their answers already", rows)
         self._waiting += rows
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, why: str, rows: int) -> None:
+        self._counts["overloaded"] += rows
         computed = self.compute_time.read().count
         seconds = self._waiting * self._busy / computed if computed else 1.0
         retry_after = min(max(1, math.ceil(seconds)), _LONGEST)
@@ -277,3 +285,7 @@ class Serving:
         for lane in (self._rows, self._texts):
             for job in lane.clear():
                 job.settle(Refused("serving has ended: send the row again where it goes on"))
+
+
+def _too_late(timeout: float | None) -> DeadlineExceeded:
+    return DeadlineExceeded(f"no answer within {timeout or 0:g} seconds: give it more time, or try later")
