@@ -79,6 +79,44 @@ def test_writers_write_in_one_batch_what_each_writes_alone(stock: Any, decoder: 
         pool.generate(TEXTS, "t/said")
 
 
+def test_prompts_that_a_base_puts_in_another_order_are_written_one_adapter_at_a_time(stock: Any, decoder: Path) -> None:
+    """As with beams, which copy rows, and in a layer that loses their order."""
+    pool, rows = ahf.pool(decoder, registry=stock), pairs(["t/writer-0", "t/writer-1"])
+    expected = [each.value for each in pool.generate(rows, max_new_tokens=5) if each]
+    trunk = pool._loader._trunks.copy().popitem()[1]
+    model: Any = trunk.model
+
+    class Flat(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            return self.inner(states.reshape(1, -1, states.shape[-1])).view(*states.shape[:-1], -1)
+
+    attention = model.model.layers[0].self_attn
+    attention.q_proj = Flat(attention.q_proj)
+    assert [each.value for each in pool.generate(rows, max_new_tokens=5) if each] == expected
+    assert trunk.loses_rows
+    trunk.loses_rows, model.generation_config.num_beams = False, 2
+    made = [each.value for each in pool.generate(rows, max_new_tokens=5) if each]
+    apart = [pool.generate([prompt], name, max_new_tokens=5)[0] for prompt, name in rows]
+    assert made == [each.value for each in apart if each] != expected
+    assert not trunk.loses_rows, "beams are of the call, not of the base"
+
+
+def test_a_whole_module_brings_no_place_for_other_versions_changes(
+    save_adapter: Callable[..., Version], encoder: Path, tmp_path: Path
+) -> None:
+    registry = ahf.Registry(tmp_path / "home")
+    save_adapter("t/layers", encoder, registry)
+    save_adapter("t/module", encoder, registry, target_modules=["query"], modules_to_save=["classifier", "pooler"])
+    pool, rows = ahf.pool(encoder, registry=registry), pairs(["t/layers", "t/module"])
+    pool.pin("t/layers")  # first, so that the layers within the module take its changes already
+    assert far(pool.logits(rows), alone(registry, encoder, rows, "logits")) < CLOSE
+    assert not any(trunk.loses_rows for trunk in pool._loader._trunks.values())
+
+
 def test_classifiers_and_writers_of_one_decoder_share_it(stock: Any, decoder: Path) -> None:
     pool, rows = ahf.pool(decoder, registry=stock), pairs(["t/said", "t/writer-0", "t/writer-1", "t/prompted"])
     assert far(pool.logits(rows), alone(stock, decoder, rows, "logits")) < CLOSE

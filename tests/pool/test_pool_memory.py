@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -95,6 +97,7 @@ def test_a_moved_alias_a_yank_and_a_deletion_take_effect_and_harm_no_others(regi
     assert pool.predict(TEXTS, "t/tone")[0].reference == "t/tone@2"
     registry.add_event("t/tone@2", "yank", {"reason": "it was wrong"})
     assert pool.predict(TEXTS, "t/tone")[0].reference == "t/tone@1"
+    registry.set_alias("t/tone", "champion", 1)  # an aliased version can't be deleted
     registry.delete("t/tone@2")
     with pytest.raises(NotFound, match="t/tone"):
         pool.predict([(TEXTS[0], "t/tone@1"), (TEXTS[1], "t/tone@2")])
@@ -226,3 +229,42 @@ class TestDates:
     def test_one_instant_stands_for_all_rows(self, dated: Any, encoder: Path) -> None:
         pool = ahf.pool(encoder, registry=dated)
         assert {each.reference for each in pool.predict(TEXTS, "t/tone", as_of="2013-06-01") if each} == {"t/tone@6"}
+
+
+def test_a_deleted_version_can_be_unpinned_and_evicted(registry: Any, encoder: Path) -> None:
+    pool = ahf.pool(encoder, registry=registry, refresh=0)
+    pool.pin("t/tone@2")
+    registry.delete("t/tone@2")
+    pool.unpin("t/tone@2")
+    pool.evict("t/tone@2")
+    assert not pool.resident()
+    with pytest.raises(NotFound, match=r"t/tone@2"):
+        pool.unpin("t/tone@2")
+
+
+def test_who_reads_a_stream_does_not_wait_for_the_room_that_it_takes(stock: Any, decoder: Path) -> None:
+    whole = ahf.pool(decoder, registry=stock)
+    whole.pin("t/writer-0")
+    pool = ahf.pool(decoder, registry=stock, bytes=whole.stats().bytes + 1)
+    pieces = pool.stream(TEXTS[0], "t/writer-0", max_new_tokens=4)
+    next(pieces)
+    with pytest.raises(Refused, match="no room for t/writer-1@1 beside the stream"):
+        pool.generate(TEXTS, "t/writer-1", max_new_tokens=2)
+    pieces.close()
+    assert len(pool.generate(TEXTS, "t/writer-1", max_new_tokens=2)) == 2
+
+
+def test_what_waits_for_room_that_is_pinned_meanwhile_is_refused(stock: Any, decoder: Path) -> None:
+    whole = ahf.pool(decoder, registry=stock)
+    whole.pin("t/writer-0")
+    pool = ahf.pool(decoder, registry=stock, bytes=whole.stats().bytes + 1)
+    pieces = pool.stream(TEXTS[0], "t/writer-0", max_new_tokens=4)
+    next(pieces)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(pool.generate, TEXTS, "t/writer-1", max_new_tokens=2)
+        while not pool._residents._crowded:
+            sleep(0.01)
+        pool.pin("t/writer-0")
+        with pytest.raises(Refused, match="beside .* of pinned ones"):
+            waiting.result(60)
+    pieces.close()

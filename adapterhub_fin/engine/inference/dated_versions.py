@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,10 +81,11 @@ def versions_as_of(
 ) -> DatedVersions:
     """Return for each instant the version that it allows: one that had learned nothing from that instant on.
 
-    `instants` are dates, aware datetimes or texts as `as_of` takes them, or an array (rows,) of datetime64 in UTC. A
-    bare name means the version that knew most by then. An alias means the version that it named then: its setting must
-    be strictly earlier, and so must that version's knowledge end. A number or a digest is only checked. The registry is
-    read once, however many instants there are.
+    `instants` are dates, aware datetimes or texts as `as_of` takes them, or a column (rows,) of them of numpy, pandas,
+    polars or pyarrow; a datetime64, which has no time zone, is in UTC. A bare name means the version that knew most by
+    then. An alias means the version that it named then: its setting must be strictly earlier, and so must that
+    version's knowledge end. A number or a digest is only checked. The registry is read once, however many instants
+    there are.
 
     A version that was yanked since counts by `yanked`. `as_then`: from when the registry added it until it was yanked,
     as it would have been chosen then; `before_yank`: for every instant before it was yanked; `left_out`: for none. An
@@ -97,7 +98,7 @@ def versions_as_of(
         >>> [version and version.number for version in ahf.versions_as_of("acme/tone", ["2020-01-01", "2022-01-01"])]
         [None, 3]
     """
-    parsed, moments = parsed_reference(reference), _moments(instants)
+    parsed, moments = parsed_reference(reference), instants_of(instants)
     if isinstance(parsed, HubReference) and not (parsed.revision is None or parsed.is_commit or _is_tag(parsed)):
         raise LookAhead(
             f"{parsed} is a branch, and what it meant in the past isn't recorded: name a version, such as @v3, or the "
@@ -230,11 +231,28 @@ def _is_tag(reference: HubReference) -> bool:
     return revision[:1] == "v" and revision[1:].isdecimal()
 
 
-def _moments(instants: Sequence[Any] | np.ndarray) -> list[datetime]:
-    """Return instants as aware datetimes. Raises BadInstant for one that is missing or none."""
-    if not isinstance(instants, Sequence) and instants.dtype.kind == "M":
-        items = instants.astype("datetime64[us]").tolist()
-        if None in items:
-            raise BadInstant(f"instant {items.index(None)} is missing (NaT): leave out the row")
-        return [item.replace(tzinfo=UTC) for item in items]
-    return [as_of_instant(instant) for instant in instants]
+def instants_of(given: Any) -> list[datetime]:
+    """Return instants as aware datetimes, of a sequence or a column of numpy, pandas, polars or pyarrow.
+
+    A datetime64 is in UTC. Raises BadInstant, which numbers it, for one that is missing or none.
+    """
+    if not isinstance(given, list | tuple):
+        import numpy as np
+
+        column = np.asarray(given)  # by position: pandas counts by its own index, and pyarrow has types of its own
+        if column.dtype.kind == "M":
+            column = column.astype("datetime64[us]")  # a fraction of a microsecond is cut, never rounded up
+            given = [each.replace(tzinfo=UTC) if isinstance(each, datetime) else each for each in column.tolist()]
+        else:
+            given = list(column)
+    return [_instant(each, number) for number, each in enumerate(given)]
+
+
+def _instant(given: Any, number: int) -> datetime:
+    if getattr(getattr(given, "dtype", None), "kind", "") == "M":
+        [given] = instants_of(given.reshape(1))
+    if given is None or given != given:  # NaT and NaN are not even equal to themselves
+        raise BadInstant(f"instant {number} is missing (NaT): leave out the row")
+    if not isinstance(given, str | date):
+        raise BadInstant(f"instant {number} is {given!r}: give a date, an aware datetime or a text such as 2020-01-31")
+    return as_of_instant(given)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -21,7 +21,7 @@ from adapterhub_fin.engine.inference.generating import (
 )
 from adapterhub_fin.engine.inference.stopping import Ending, Written
 from adapterhub_fin.engine.pool.resident import Resident
-from adapterhub_fin.engine.pool.routing import Route, Segment, routed
+from adapterhub_fin.engine.pool.routing import Route, RowsLost, Segment, routed
 from adapterhub_fin.errors import BadRecipe
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def written(
         ordered = sorted(alike, key=lambda each: (len(each.ids), each.number))
         for start in range(0, len(ordered), batch_size):
             batch = sorted(ordered[start : start + batch_size], key=lambda each: each.writer.resident.version.digest)
-            texts |= _batch_written(batch, decoding)
+            texts |= _mixed(batch, decoding)
             advance(len(batch))
     return texts
 
@@ -133,6 +133,24 @@ def _encoded(prompts: Sequence[tuple[int, Resident, Prompt]]) -> list[_Asked]:
 def _form(asked: _Asked) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
     """Return what the prompts of one batch must share: the trunk, and what ends a text."""
     return id(asked.writer.resident.trunk), tuple(sorted(asked.end.tokens)), asked.end.marks
+
+
+def _mixed(asked: Sequence[_Asked], decoding: Decoding) -> dict[int, Written]:
+    """Write a batch at once, or one adapter at a time where rows don't stay in order, as with beams."""
+    writer = asked[0].writer
+    trunk, model = writer.resident.trunk, cast(Any, writer.model)
+    parts = [list(own) for _, own in groupby(asked, key=lambda each: each.writer.resident.version.digest)]
+    assert trunk is not None, "residents apart write by themselves"
+    beams = (model.generation_config.num_beams or 1) > 1
+    if len(parts) == 1 or not (beams or trunk.loses_rows):
+        try:
+            return _batch_written(asked, decoding)
+        except RowsLost:
+            trunk.loses_rows = True
+    texts: dict[int, Written] = {}
+    for part in parts:
+        texts |= _batch_written(part, decoding)
+    return texts
 
 
 def _batch_written(asked: Sequence[_Asked], decoding: Decoding) -> dict[int, Written]:

@@ -25,7 +25,7 @@ from adapterhub_fin.engine.pool.loading import Loader
 from adapterhub_fin.engine.pool.requests import Ask, Resolver, by_version, read_asks
 from adapterhub_fin.engine.pool.resident import Resident
 from adapterhub_fin.engine.pool.residents import Residents
-from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText
+from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText, LookAhead, NotFound
 from adapterhub_fin.plugin.examples import encode_inputs
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.plugin.progress_lines import progress as bar
@@ -85,7 +85,9 @@ class Pool:
                 assert resident.head is not None, "_encoded refuses a version without a head"
                 values = resident.head.predictions(outputs)
                 for number, value in zip(numbers, values, strict=True):
-                    results[number] = PoolAnswer(value, resident.reference, resident.version.digest)
+                    version = asks[number].version  # of one content under two names, the one that was asked for
+                    assert version is not None
+                    results[number] = PoolAnswer(value, version.reference, version.digest)
         return results
 
     def logits(self, rows: Any, reference: AnyReference | None = None, *, batch_size: int = 64) -> list[Tensor]:
@@ -181,7 +183,8 @@ class Pool:
         """
         decoding = checked(Decoding, options, "generate")
         [ask] = read_asks([prompt], reference, as_of, include_base, False, self._resolver)
-        assert ask.version is not None, "a row without a version has been refused"
+        if ask.version is None:
+            raise LookAhead("stream: no version may write on after this prompt, which `asks` skipped: leave it out")
         row, version = check_prompt(ask.row, "stream: the prompt"), ask.version
         with self._residents.hold([version]) as [resident]:
             made = yield from stream(resident.adapter or PoolWriter(resident), row, decoding)
@@ -226,12 +229,12 @@ class Pool:
     def unpin(self, *references: AnyReference) -> None:
         """Let versions be evicted again. Raises Refused for one that isn't pinned."""
         for reference in references:
-            self._residents.unpin(self._resolver.version(reference))
+            self._residents.unpin(self._in_memory_as(reference))
 
     def evict(self, *references: AnyReference) -> None:
         """Remove versions from memory now. Raises Refused for one that is pinned or computing."""
         for reference in references:
-            self._residents.evict(self._resolver.version(reference))
+            self._residents.evict(self._in_memory_as(reference))
 
     def resident(self) -> list[ResidentVersion]:
         """List the versions in memory, the last used first."""
@@ -256,6 +259,16 @@ class Pool:
     def __repr__(self) -> str:
         stats = self.stats()
         return f"Pool({self._loader.called}, {stats.resident} resident, {stats.bytes:,} of {stats.limit:,} bytes)"
+
+    def _in_memory_as(self, reference: AnyReference) -> Version:
+        """Return what a reference means; a version in memory is found by its name and number after its deletion too."""
+        try:
+            return self._resolver.version(reference)
+        except NotFound:
+            for resident, _, _ in self._residents.listed():
+                if reference in (resident.version, resident.reference):
+                    return resident.version
+            raise
 
     def _outputs(
         self, asks: Sequence[Ask], batch_size: int, advance: Callable[[int], Any]

@@ -8,12 +8,12 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.inference.dated_versions import versions_as_of
+from adapterhub_fin.engine.inference.dated_versions import instants_of, versions_as_of
 from adapterhub_fin.errors import BadRecipe, BadText, LookAhead
 from adapterhub_fin.plugin.memory import listed_rows, table_library
 from adapterhub_fin.registries import RegistryChain
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.model.knowledge import as_of_instant, format_instant
+from adapterhub_fin_registry.model.knowledge import format_instant
 from adapterhub_fin_registry.model.reference import Reference
 from adapterhub_fin_registry.model.version import Version, parsed_reference
 from adapterhub_fin_registry.storage.marks import is_unknown
@@ -106,14 +106,16 @@ def read_asks(
     """Return the rows of a call with their versions, in the order given.
 
     `rows` are pairs of a row and a reference, or with `reference` rows alone; `as_of` is one instant for all, or one
-    for each. Asks, which `Pool.asks` has read before, are returned as they are. Raises LookAhead for rows that no
-    version may answer, unless `skip_refused`; BadText, BadRecipe and what resolving raises.
+    for each. Asks, which `Pool.asks` has read before, keep their versions and are numbered as they stand here. Raises
+    LookAhead for rows that no version may answer, unless `skip_refused`; BadText, BadRecipe and what resolving raises.
     """
     if isinstance(rows, str | bytes | Mapping):
         raise BadText("give a list of rows, and not one row: [text]")
     listed = listed_rows(rows) if table_library(rows) else list(rows)
     if listed and all(isinstance(row, Ask) for row in listed):
-        return listed
+        if reference is not None or as_of is not None:
+            raise BadRecipe("rows that `asks` returned have their versions: give them without a reference and as_of")
+        return [Ask(number, ask.row, ask.version) for number, ask in enumerate(listed)]
     if reference is None:
         if as_of is not None:
             raise BadRecipe("as_of needs the reference of its rows: predict(texts, 'acme/tone', as_of=dates)")
@@ -121,10 +123,11 @@ def read_asks(
     if as_of is None:
         version = resolver.version(reference) if listed else None
         return [Ask(number, row, version) for number, row in enumerate(listed)]
-    instants = _instants(as_of, len(listed))
+    shown = _one_each(as_of, len(listed))
+    instants = instants_of(shown)
     versions, reasons = resolver.versions_as_of(reference, instants, include_base) if listed else ((), {})
     if reasons and not skip_refused:
-        raise LookAhead(_refused(reasons, instants))
+        raise LookAhead(_refused(reasons, shown))
     return [Ask(number, row, versions[number]) for number, row in enumerate(listed)]
 
 
@@ -144,14 +147,13 @@ def _paired(listed: Sequence[Any], resolver: Resolver) -> list[Ask]:
     return asks
 
 
-def _instants(as_of: Any, count: int) -> Sequence[Any]:
-    """Return one instant for each row."""
-    if isinstance(as_of, str) or not hasattr(as_of, "__len__"):
-        return [as_of_instant(as_of)] * count
+def _one_each(as_of: Any, count: int) -> Sequence[Any]:
+    """Return one instant for each row, as the caller wrote it. Raises BadRecipe for more or fewer than rows."""
+    if isinstance(as_of, str) or getattr(as_of, "ndim", 1) == 0 or not hasattr(as_of, "__len__"):
+        return instants_of([as_of]) * count
     if len(as_of) != count:
         raise BadRecipe(f"as_of has {len(as_of)} instants for {count} rows: give one for each, or one for all")
-    instants: Sequence[Any] = as_of if hasattr(as_of, "dtype") else list(as_of)
-    return instants
+    return instants_of(as_of) if hasattr(as_of, "dtype") or hasattr(as_of, "type") else list(as_of)
 
 
 def _refused(reasons: Mapping[int, str], instants: Sequence[Any]) -> str:
@@ -161,7 +163,7 @@ def _refused(reasons: Mapping[int, str], instants: Sequence[Any]) -> str:
 
 
 def _shown(instant: Any) -> str:
-    return str(instant) if not hasattr(instant, "tzinfo") else format_instant(instant)
+    return format_instant(instant) if getattr(instant, "tzinfo", None) is not None else str(instant)
 
 
 def by_version(asks: Sequence[Ask]) -> dict[str, list[Ask]]:

@@ -195,7 +195,8 @@ class _Reader:
 
     def _whole_module(self, name: str, layer: nn.Module) -> nn.Module:
         module = copy.deepcopy(layer)
-        module._forward_hooks.clear()
+        for part in module.modules():  # those within it take other versions' changes, which aren't this one's
+            part._forward_hooks.clear()
         for path, parameter in list(module.named_parameters()):
             parameter.data = self._value(f"{name}.{path}", parameter)
         return module

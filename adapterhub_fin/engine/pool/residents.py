@@ -36,6 +36,8 @@ class Residents:
         self._users: Counter[str] = Counter()
         self._pins: Counter[str] = Counter()
         self._loading: dict[str, int] = {}  # by digest: the thread that loads it
+        self._crowded: set[str] = set()  # digests of what is loaded and waits for room
+        self._holders: Counter[int] = Counter()  # threads that keep versions in memory, as a stream that is read
 
     @contextmanager
     def hold(self, versions: Sequence[Version]) -> Iterator[list[Resident]]:
@@ -45,15 +47,20 @@ class Residents:
         and what loading raises.
         """
         held: list[Resident] = []
+        me = get_ident()
         try:
             for version in versions:
                 resident = self._take(version, may_wait=not held)
                 if resident is None:
                     break
                 held.append(resident)
+                with self._changed:
+                    self._holders[me] += 1
             yield held
         finally:
             with self._changed:
+                self._holders[me] -= len(held)
+                self._holders += Counter()  # removes the zeros
                 for resident in held:
                     self._users[resident.version.digest] -= 1
                 self._shrink(0)
@@ -73,6 +80,8 @@ class Residents:
                     break
                 if not may_wait:
                     return None  # who waits while it holds others could wait for ever
+                if digest in self._crowded:
+                    self._check_waiting(version.reference)
                 self._changed.wait()
             self._loading[digest] = get_ident()
         resident = None
@@ -94,7 +103,12 @@ class Residents:
                 while not self._shrink(resident.bytes):
                     if not may_wait:
                         return None
+                    self._check_waiting(resident.reference)
+                    if digest not in self._crowded:
+                        self._crowded.add(digest)
+                        self._changed.notify_all()
                     self._changed.wait()
+                    self._check_size(resident)  # others may have been pinned meanwhile
                 self._loaded[digest] = resident
                 self._users[digest] += 1
                 self.counts.loads += 1
@@ -102,7 +116,16 @@ class Residents:
                 return resident
             finally:
                 del self._loading[digest]
+                self._crowded.discard(digest)
                 self._changed.notify_all()
+
+    def _check_waiting(self, reference: str) -> None:
+        """Raise Refused where this thread keeps versions in memory already, so that it could wait for itself."""
+        if self._holders[get_ident()]:
+            raise Refused(
+                f"there is no room for {reference} beside the stream that this thread reads: read it to its end or "
+                "close it first, or make the pool larger (bytes=...)"
+            )
 
     def _check_size(self, resident: Resident) -> None:
         pinned = sum(each.bytes for digest, each in self._loaded.items() if self._pins[digest])
@@ -136,6 +159,7 @@ class Residents:
             if not self._pins[version.digest]:
                 raise Refused(f"{version.reference} isn't pinned")
             self._pins[version.digest] -= 1
+            self._changed.notify_all()
 
     def evict(self, version: Version) -> None:
         """Remove a version from memory now; nothing happens where it isn't there. Raises Refused while it is in use."""

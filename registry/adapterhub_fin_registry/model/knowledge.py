@@ -86,6 +86,8 @@ def as_of_instant(as_of: str | date | datetime) -> datetime:
     """
     if isinstance(as_of, str):
         as_of = _parse_as_of(as_of)
+    if not isinstance(as_of, date) or as_of != as_of:  # pandas' missing instant, a datetime, isn't equal to itself
+        raise BadInstant(f"as_of={as_of!r} is no instant: give a date, an aware datetime or a text such as 2020-01-31")
     if not isinstance(as_of, datetime):
         return datetime.combine(as_of, time(), tzinfo=UTC)
     if as_of.utcoffset() is None:
