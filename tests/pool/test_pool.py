@@ -105,6 +105,26 @@ def test_prompts_that_a_base_puts_in_another_order_are_written_one_adapter_at_a_
     assert not trunk.loses_rows, "beams are of the call, not of the base"
 
 
+def test_a_base_that_puts_tokens_first_is_computed_one_adapter_at_a_time_also_where_it_could_pass(
+    save_adapter: Callable[..., Version], encoder: Path, tmp_path: Path
+) -> None:
+    """Eight rows of eight tokens have the same sizes in either order, so that only another batch can tell."""
+    from transformers import XLNetConfig, XLNetModel
+
+    base, registry = tmp_path / "base", ahf.Registry(tmp_path / "home")
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    torch.manual_seed(0)
+    sizes = {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 32, "pad_token_id": 0}
+    XLNetModel(XLNetConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    for name in ("t/a", "t/b"):
+        save_adapter(name, base, registry, task="FEATURE_EXTRACTION", target_modules=["layer_1", "layer_2"])
+    rows = list(itertools.product(["abcdef", "ghijkl", "mnopqr", "stuvwx"], ["t/a", "t/b"]))
+    assert len(rows) == len(tokenizer(rows[0][0])["input_ids"])
+    pool = ahf.pool(base, registry=registry)
+    assert far(pool.embed(rows).vectors, alone(registry, base, rows, "embed")) < CLOSE
+
+
 def test_a_whole_module_brings_no_place_for_other_versions_changes(
     save_adapter: Callable[..., Version], encoder: Path, tmp_path: Path
 ) -> None:

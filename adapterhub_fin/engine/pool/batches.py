@@ -16,6 +16,7 @@ from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.engine.pool.replay import NotReplayed, Replay, replaying, rows_of
 from adapterhub_fin.engine.pool.resident import Resident
 from adapterhub_fin.engine.pool.routing import Route, RowsLost, Segment, routed
+from adapterhub_fin.engine.pool.row_order import keeps_rows
 from adapterhub_fin.engine.pool.trunk import Trunk
 
 READ = ("input_ids", "attention_mask")
@@ -74,9 +75,10 @@ def _computed(parts: list[Part], compute: Compute) -> list[Tensor]:
     """Compute the parts of a batch together, or one by one where the base mixes the order of rows."""
     trunk = parts[0][0].resident.trunk
     assert trunk is not None, "residents apart answer by themselves"
-    if len(parts) == 1 or not trunk.loses_rows:
+    batch = padded([item for part in parts for item in part])
+    if len(parts) == 1 or keeps_rows(trunk, batch):
         try:
-            return compute(trunk, parts, padded([item for part in parts for item in part]))
+            return compute(trunk, parts, batch)
         except RowsLost:
             trunk.loses_rows = True
     return [compute(trunk, [part], padded(part))[0] for part in parts]

@@ -22,6 +22,7 @@ from adapterhub_fin.engine.inference.generating import (
 from adapterhub_fin.engine.inference.stopping import Ending, Written
 from adapterhub_fin.engine.pool.resident import Resident
 from adapterhub_fin.engine.pool.routing import Route, RowsLost, Segment, routed
+from adapterhub_fin.engine.pool.row_order import keeps_rows
 from adapterhub_fin.errors import BadRecipe
 
 if TYPE_CHECKING:
@@ -142,7 +143,11 @@ def _mixed(asked: Sequence[_Asked], decoding: Decoding) -> dict[int, Written]:
     parts = [list(own) for _, own in groupby(asked, key=lambda each: each.writer.resident.version.digest)]
     assert trunk is not None, "residents apart write by themselves"
     beams = (model.generation_config.num_beams or 1) > 1
-    if len(parts) == 1 or not (beams or trunk.loses_rows):
+    tokenizer, _ = writing(writer)
+    batch = padded(writer, tokenizer, [each.ids for each in asked], decoding)
+    with computing_together():
+        together = len(parts) == 1 or (not beams and keeps_rows(trunk, batch))
+    if together:
         try:
             return _batch_written(asked, decoding)
         except RowsLost:

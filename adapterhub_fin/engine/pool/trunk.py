@@ -38,6 +38,7 @@ class Trunk:
         self.device: torch.device = next(model.parameters()).device
         align_padding(model, tokenizer)
         self.loses_rows = False  # a layer of it doesn't compute in the order of the rows, so that adapters can't mix
+        self.tried: frozenset[str] = frozenset()  # layers that were seen to keep the order of rows
         self._lock = RLock()
         self._accepted: set[tuple[object, ...]] = (
             set()
@@ -49,6 +50,11 @@ class Trunk:
     def writes(self) -> bool:
         """Return whether the trunk has an output layer that writes tokens."""
         return self.model is not self.backbone
+
+    @property
+    def hooked(self) -> frozenset[str]:
+        """Return the keys of the layers that take changes."""
+        return frozenset(self._hooked)
 
     def head_for(self, resolved: ResolvedVersion) -> tuple[nn.Module, StoredEmbeddings]:
         """Return a version's model around this backbone, without values where the version brings them.
