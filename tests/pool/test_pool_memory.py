@@ -268,3 +268,34 @@ def test_what_waits_for_room_that_is_pinned_meanwhile_is_refused(stock: Any, dec
         with pytest.raises(Refused, match="beside .* of pinned ones"):
             waiting.result(60)
     pieces.close()
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, None])
+def test_a_batch_of_no_rows_is_refused(size: Any, stock: Any, encoder: Path, decoder: Path) -> None:
+    pool, writers = ahf.pool(encoder, registry=stock), ahf.pool(decoder, registry=stock)
+    adapter = ahf.load(TONES[0], base=encoder, registry=stock)
+    writer = ahf.load("t/writer-0", base=decoder, registry=stock)
+    drawn = {"temperature": 0.5, "seed": 1}
+    calls: list[Callable[..., Any]] = [
+        lambda: pool.predict(TEXTS, TONES[0], batch_size=size),
+        lambda: pool.predict(TEXTS, "t/dora", batch_size=size),
+        lambda: pool.logits(TEXTS, TONES[0], batch_size=size),
+        lambda: pool.embed(TEXTS, "t/vectors", batch_size=size),
+        lambda: writers.generate(TEXTS, "t/writer-0", batch_size=size),
+        lambda: writers.generate(TEXTS, "t/writer-0", batch_size=size, **drawn),
+        lambda: writers.generate(TEXTS, "t/prompted", batch_size=size),
+        lambda: adapter.predict(TEXTS, size),
+        lambda: adapter.embed(TEXTS, size),
+        lambda: writer.generate(TEXTS, size),
+    ]
+    for call in calls:
+        with pytest.raises(BadRecipe, match="batch_size=.* is no number of rows: give 1 or more"):
+            call()
+
+
+def test_the_time_until_a_reference_is_read_again_is_a_length_of_time(stock: Any, encoder: Path) -> None:
+    pool = ahf.pool(encoder, registry=stock, refresh="1ms")
+    assert [pool.predict(TEXTS, TONES[0])[0].reference for _ in range(2)] == ["t/tone-0@1"] * 2
+    for wrong in (-1, float("nan"), "soon"):
+        with pytest.raises(BadRecipe, match="isn't a length of time"):
+            ahf.pool(encoder, registry=stock, refresh=wrong)

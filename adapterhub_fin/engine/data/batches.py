@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.examples import IGNORED
 
 if TYPE_CHECKING:
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     import torch
 else:
     np = Lazy("numpy")
+
+
+def check_batch_size(size: int) -> None:
+    """Raise BadRecipe for a number of rows to compute at once that isn't 1 or more: no row would be answered."""
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise BadRecipe(f"batch_size={size!r} is no number of rows: give 1 or more")
 
 
 def mapped(function: Callable[[Any], Any], labels: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import computing, tokenizing
 from adapterhub_fin.engine.base.padding import aligned_padding
-from adapterhub_fin.engine.data.batches import on_device
+from adapterhub_fin.engine.data.batches import check_batch_size, on_device
 from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.engine.inference.rows import Row, input_rows
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText
@@ -199,6 +199,7 @@ class Adapter:
         progress: bool,
     ) -> Tensor:
         """Answer in batches of like length, which spares padding, and put the answers back in order."""
+        check_batch_size(batch_size)
         if not len(examples):
             return torch.empty(0, 0)
         order = sorted(range(len(examples)), key=lambda i: (len(examples[i]["input_ids"]), i))

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, StoppingCriteria
 
 from adapterhub_fin.engine.base.locks import drawing, is_mine, tokenizing
 from adapterhub_fin.engine.base.positions import position_limit
+from adapterhub_fin.engine.data.batches import check_batch_size
 from adapterhub_fin.engine.inference.finite import FiniteScores
 from adapterhub_fin.engine.inference.stopping import Ending, PieceStreamer, WritesMark, Written, ending
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
@@ -59,6 +60,7 @@ def generate_counted(
     adapter: Writer, prompts: Sequence[Prompt], batch_size: int, decoding: Decoding, shown: bool = False
 ) -> list[Written]:
     """Write on from each prompt, in the order given, and count the tokens."""
+    check_batch_size(batch_size)
     tokenizer, end = writing(adapter)
     written: list[Written] = []
     shown = shown and len(prompts) > batch_size

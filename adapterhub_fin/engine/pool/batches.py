@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adapterhub_fin.engine.base.locks import computing_together
-from adapterhub_fin.engine.data.batches import on_device
+from adapterhub_fin.engine.data.batches import check_batch_size, on_device
 from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.engine.pool.replay import NotReplayed, Replay, replaying, rows_of
 from adapterhub_fin.engine.pool.resident import Resident
@@ -58,6 +58,7 @@ def answered(
 
 def batches(items: Sequence[Item], batch_size: int) -> Iterator[list[Item]]:
     """Yield batches of one trunk and one form of input, of like length, each sorted by its adapters."""
+    check_batch_size(batch_size)
     for _, alike in groupby(sorted(items, key=_form), key=_form):
         ordered = sorted(alike, key=lambda item: (item.length, item.number))
         for start in range(0, len(ordered), batch_size):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from adapterhub_fin.engine.base.locks import computing_together
+from adapterhub_fin.engine.data.batches import check_batch_size
 from adapterhub_fin.engine.inference.generating import (
     Prompt,
     encoded_prompts,
@@ -92,6 +93,7 @@ def written(
 
     What is drawn depends on its batch, so that prompts are mixed in greedy decoding alone.
     """
+    check_batch_size(batch_size)
     if decoding.temperature:
         return _each_alone(prompts, batch_size, decoding, advance)
     asked: list[_Asked] = []

@@ -25,6 +25,7 @@ from adapterhub_fin.engine.pool.loading import Loader
 from adapterhub_fin.engine.pool.requests import Ask, Resolver, by_version, read_asks
 from adapterhub_fin.engine.pool.resident import Resident
 from adapterhub_fin.engine.pool.residents import Residents
+from adapterhub_fin.engine.pool.seconds import read_seconds
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText, LookAhead, NotFound
 from adapterhub_fin.plugin.examples import encode_inputs
 from adapterhub_fin.plugin.options import checked
@@ -385,15 +386,15 @@ def pool(
     registry: Registry | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     device: str | torch.device | None = None,
-    refresh: float = 1.0,
+    refresh: float | str = 1.0,
     download: bool = False,
     trust_remote_code: bool = False,
 ) -> Pool:
     """Return a pool of adapters on one base, a folder, a Hub id or a model in memory, which it then owns.
 
     `bytes` bounds what adapters take, such as "256MiB"; the least recently used are evicted. A reference is looked up
-    again `refresh` seconds after it was: a moved alias and a yanked version take effect within that time. Raises
-    BaseNotFound where the base isn't on this machine, unless `download`.
+    again `refresh` seconds after it was, or a time such as "2ms": a moved alias and a yanked version take effect within
+    it. Raises BaseNotFound where the base isn't on this machine, unless `download`.
 
     Example:
         >>> pool = ahf.pool("minilm", bytes="256MiB")
@@ -402,4 +403,4 @@ def pool(
     """
     loader = Loader(base, tokenizer, device, download, trust_remote_code)
     registries = configured_registries() if registry is None else None
-    return Pool(loader, Resolver(registries, registry, refresh), read_bytes(bytes))
+    return Pool(loader, Resolver(registries, registry, read_seconds(refresh)), read_bytes(bytes))
