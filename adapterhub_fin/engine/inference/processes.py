@@ -47,7 +47,7 @@ class _StoredAt:
 
 
 class AnswerProcesses:
-    """Spread rows over processes; use it as a context, which ends them."""
+    """Answer rows in several processes; use it as a context, which ends them."""
 
     def __init__(self, base: Path, workers: int) -> None:
         if workers < 1:

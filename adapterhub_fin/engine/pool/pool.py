@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,23 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.inference.embedding import Embedding
-from adapterhub_fin.engine.inference.finite import check_finite
-from adapterhub_fin.engine.inference.generating import generate_counted, stream
-from adapterhub_fin.engine.inference.rows import input_rows
-from adapterhub_fin.engine.inference.stopping import Written
+from adapterhub_fin.engine.inference.generating import stream
 from adapterhub_fin.engine.pool.answers import PoolAnswer, PoolStats, PoolText, PoolVectors, ResidentVersion
-from adapterhub_fin.engine.pool.batches import Item, answered, head_outputs, vectors
 from adapterhub_fin.engine.pool.bytes import read_bytes
-from adapterhub_fin.engine.pool.generating import PoolWriter, written
+from adapterhub_fin.engine.pool.calls import outputs_of, stacked, vectors_of, written_texts
+from adapterhub_fin.engine.pool.generating import PoolWriter
 from adapterhub_fin.engine.pool.loading import Loader
 from adapterhub_fin.engine.pool.requests import Ask, Resolver, by_version, read_asks
 from adapterhub_fin.engine.pool.resident import Resident
 from adapterhub_fin.engine.pool.residents import Residents
 from adapterhub_fin.engine.pool.seconds import read_seconds
-from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText, LookAhead, NotFound
-from adapterhub_fin.plugin.examples import encode_inputs
+from adapterhub_fin.errors import LookAhead, NotFound
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.plugin.progress_lines import progress as bar
 from adapterhub_fin.plugin.texts import check_prompt
@@ -83,7 +77,7 @@ class Pool:
         results: list[PoolAnswer | None] = [None] * len(asks)
         with bar("answering", len(asks), shown=progress and len(asks) > batch_size) as advance:
             for resident, numbers, outputs in self._outputs(asks, batch_size, advance):
-                assert resident.head is not None, "_encoded refuses a version without a head"
+                assert resident.head is not None, "a version without a head is refused before"
                 values = resident.head.predictions(outputs)
                 for number, value in zip(numbers, values, strict=True):
                     version = asks[number].version  # of one content under two names, the one that was asked for
@@ -119,26 +113,11 @@ class Pool:
         """
         embedding = checked(Embedding, options, "embed")
         asks = read_asks(rows, reference, as_of, include_base, skip_refused, self._resolver)
-        results: dict[int, np.ndarray] = {}
-        sizes: dict[int, int] = {}
-        compute = vectors(embedding)
+        made: dict[int, tuple[np.ndarray, int]] = {}
         with bar("embedding", len(asks), shown=progress and len(asks) > batch_size) as advance:
             for residents, chunk in self._in_memory(asks):
-                apart = {digest: each for digest, each in residents.items() if each.adapter is not None}
-                for digest, resident in apart.items():
-                    own = [ask for ask in chunk if ask.version is not None and ask.version.digest == digest]
-                    assert resident.adapter is not None
-                    made = resident.adapter.embed([_row(ask, resident, "embed") for ask in own], batch_size, **options)
-                    sizes |= {item.number: item.length for item in _items(own, residents, "embed", _plain)}
-                    results |= zip((ask.number for ask in own), made, strict=True)
-                    advance(len(own))
-                rest = [ask for ask in chunk if ask.version is not None and ask.version.digest not in apart]
-                items = _items(rest, residents, "embed", _plain)
-                answers = answered(items, batch_size, compute, advance)
-                _check(answers, items)
-                results |= {number: value.numpy() for number, value in answers.items()}
-                sizes |= {item.number: item.length for item in items}
-        return _stacked(asks, results, sizes)
+                made |= vectors_of(residents, chunk, batch_size, embedding, options, advance)
+        return stacked(asks, made)
 
     def generate(
         self,
@@ -162,7 +141,7 @@ class Pool:
         results: list[PoolText | None] = [None] * len(asks)
         with bar("writing", len(asks), shown=progress and len(asks) > batch_size) as advance:
             for residents, chunk in self._in_memory(asks):
-                for number, text in _written(residents, chunk, batch_size, decoding, advance).items():
+                for number, text in written_texts(residents, chunk, batch_size, decoding, advance).items():
                     version = asks[number].version
                     assert version is not None
                     facts = text.prompt_tokens, text.new_tokens, text.ended
@@ -180,7 +159,8 @@ class Pool:
     ) -> Generator[str, None, PoolText]:
         """Yield what a version writes on after one prompt, as it is written, and return the whole answer.
 
-        The version stays in memory until the last piece, or until the reader leaves. Raises as `generate`.
+        The version stays in memory until the last piece, or until the reader leaves. Raises LookAhead for a prompt that
+        no version may answer, and as `generate`.
         """
         decoding = checked(Decoding, options, "generate")
         [ask] = read_asks([prompt], reference, as_of, include_base, False, self._resolver)
@@ -276,19 +256,7 @@ class Pool:
     ) -> Iterator[tuple[Resident, list[int], Tensor]]:
         """Yield each version's rows and the outputs of its head, (rows, outputs)."""
         for residents, chunk in self._in_memory(asks):
-            for digest, resident in residents.items():
-                if resident.adapter is not None:
-                    own = [ask for ask in chunk if ask.version is not None and ask.version.digest == digest]
-                    made = resident.adapter.logits([_row(ask, resident, "predict") for ask in own], batch_size)
-                    yield resident, [ask.number for ask in own], made
-                    advance(len(own))
-            rest = [ask for ask in chunk if ask.version and residents[ask.version.digest].adapter is None]
-            items = _items(rest, residents, "predict", _by_head)
-            answers = answered(items, batch_size, head_outputs, advance)
-            _check(answers, items)
-            for digest, own in by_version(rest).items():
-                numbers = [ask.number for ask in own]
-                yield residents[digest], numbers, torch.stack([answers[number] for number in numbers])
+            yield from outputs_of(residents, chunk, batch_size, advance)
 
     def _in_memory(self, asks: Sequence[Ask]) -> Iterator[tuple[dict[str, Resident], list[Ask]]]:
         """Yield the asks in parts whose versions are in memory together, with these versions by digest."""
@@ -300,83 +268,6 @@ class Pool:
                 held = {resident.version.digest: resident for resident in residents}
                 yield held, [ask for digest in held for ask in groups[digest]]
             waiting = waiting[len(held) :]
-
-
-def _row(ask: Ask, resident: Resident, call: str) -> Mapping[str, Any]:
-    """Return one row as a version reads it. Raises BadText, which names the row."""
-    return input_rows([ask.row], call, resident.manifest, ask.number)[0]
-
-
-def _written(
-    residents: Mapping[str, Resident],
-    asks: Sequence[Ask],
-    batch_size: int,
-    decoding: Decoding,
-    advance: Callable[[int], Any],
-) -> dict[int, Written]:
-    """Return what is written after each prompt, by its number."""
-    texts: dict[int, Written] = {}
-    together: list[tuple[int, Resident, Any]] = []
-    for digest, own in by_version(asks).items():
-        resident = residents[digest]
-        prompts = [check_prompt(ask.row, f"generate: prompt {ask.number}") for ask in own]
-        if resident.adapter is None:
-            together += [(ask.number, resident, prompt) for ask, prompt in zip(own, prompts, strict=True)]
-            continue
-        made = generate_counted(resident.adapter, prompts, batch_size, decoding)
-        texts |= zip((ask.number for ask in own), made, strict=True)
-        advance(len(own))
-    return texts | written(together, batch_size, decoding, advance)
-
-
-Encoding = Callable[[Resident], Callable[[Sequence[Any]], Sequence[dict[str, Any]]]]
-
-
-def _by_head(resident: Resident) -> Callable[[Sequence[Any]], Sequence[dict[str, Any]]]:
-    if resident.head is None:
-        raise BadRecipe(f"{resident.reference} has no head to predict with; use embed")
-    return partial(resident.head.encode_inputs, tokenizer=resident.tokenizer, max_length=resident.max_length)
-
-
-def _plain(resident: Resident) -> Callable[[Sequence[Any]], Sequence[dict[str, Any]]]:
-    return partial(encode_inputs, tokenizer=resident.tokenizer, max_length=resident.max_length)
-
-
-def _items(asks: Sequence[Ask], residents: Mapping[str, Resident], call: str, encoding: Encoding) -> list[Item]:
-    """Return the rows encoded, each by its own version. Raises BadText for a row that can't be read."""
-    items = []
-    for digest, own in by_version(asks).items():
-        resident = residents[digest]
-        encode, rows = encoding(resident), [_row(ask, resident, call) for ask in own]
-        try:
-            with tokenizing():
-                examples = encode(rows)
-        except BadCorpus as error:  # of rows to answer, and not of a corpus
-            raise BadText(str(error)) from error
-        items += [Item(ask.number, resident, example) for ask, example in zip(own, examples, strict=True)]
-    return items
-
-
-def _check(answers: Mapping[int, Tensor], items: Sequence[Item]) -> None:
-    """Raise NotFinite for the first row whose answer holds NaN or infinity."""
-    for item in items:
-        value = answers[item.number]
-        if not torch.isfinite(value).all():
-            check_finite(value[None], item.resident.reference, "text", [item.number])
-
-
-def _stacked(asks: Sequence[Ask], results: Mapping[int, np.ndarray], sizes: Mapping[int, int]) -> PoolVectors:
-    width = len(next(iter(results.values()))) if results else 0
-    missing = np.full(width, np.nan, np.float32)
-    rows = [results.get(ask.number, missing) for ask in asks]
-    stacked = np.stack(rows).astype(np.float32, copy=False) if rows else np.empty((0, 0), np.float32)
-    versions = [ask.version for ask in asks]
-    return PoolVectors(
-        stacked,
-        tuple(version.reference if version else None for version in versions),
-        tuple(version.digest if version else None for version in versions),
-        tuple(sizes.get(ask.number, 0) for ask in asks),
-    )
 
 
 def pool(
