@@ -371,7 +371,7 @@ class TestRefusals:
         reference = imported(decoder, LoraConfig(r=2, task_type="CAUSAL_LM", target_modules=["q_proj"]))
         given: dict[str, Any] = {"base": decoder, "into": "original"}
         self.refused(ahf.Refused, "not trained on a quantized", tmp_path, reference, tmp_path / "out", **given)
-        with pytest.raises(ahf.Refused, match="for the layout merged"):
+        with pytest.raises(ahf.Refused, match="for the layouts merged and onnx"):
             ahf.export(reference, tmp_path / "out", base=decoder)
 
     def test_a_shard_that_is_not_there(self, decoder: Path, imported: Import, tmp_path: Path) -> None:

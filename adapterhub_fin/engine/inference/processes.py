@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import numpy as np
 
@@ -19,9 +19,20 @@ from adapterhub_fin.plugin.model_parts import unwrapped
 from adapterhub_fin_registry import Registry, Version
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.inference.adapter import Adapter
+    from torch import nn
 
 SLICES: Final = 4  # of a call's rows for each process, so that none waits long for the last one
+
+
+class LoadedAdapter(Protocol):
+    """Define what processes need of a loaded adapter."""
+
+    @property
+    def version(self) -> Version: ...
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def reference(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,10 @@ class AnswerProcesses:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:  # one that doesn't end by itself would be waited for without end
+            for process in list((self._executor._processes or {}).values()):
+                process.kill()
         self._executor.shutdown(cancel_futures=True)
 
     def predict(self, version: Version, rows: Sequence[Any], batch_size: int) -> list[Any]:
@@ -99,7 +113,7 @@ class AnswerProcesses:
 class SpreadAdapter:
     """Answer as an adapter does, with the rows spread over processes."""
 
-    adapter: Adapter
+    adapter: LoadedAdapter
     processes: AnswerProcesses
 
     def __getattr__(self, name: str) -> Any:
@@ -115,7 +129,7 @@ class SpreadAdapter:
 
 
 @contextmanager
-def spread(adapters: Iterable[Adapter], workers: int) -> Iterator[list[Adapter]]:
+def spread(adapters: Iterable[LoadedAdapter], workers: int) -> Iterator[list[Any]]:
     """Yield adapters whose rows are answered in so many processes, one set for each base; with one, as they are.
 
     Raises Refused for an adapter whose base is in memory alone, and BadRecipe for no process.
@@ -134,7 +148,7 @@ def spread(adapters: Iterable[Adapter], workers: int) -> Iterator[list[Adapter]]
         yield wrapped
 
 
-def base_folder(adapter: Adapter) -> Path:
+def base_folder(adapter: LoadedAdapter) -> Path:
     """Return the folder of a loaded adapter's base. Raises Refused for a base that was in memory alone."""
     config: Any = getattr(unwrapped(adapter.model), "config", None)
     folder = Path(str(getattr(config, "name_or_path", "")))
@@ -149,7 +163,7 @@ def base_folder(adapter: Adapter) -> Path:
 # In a process of its own
 
 _base = ""
-_adapters: dict[str, Adapter] = {}  # by digest
+_adapters: dict[str, Any] = {}  # by digest
 
 
 def _start(base: str, threads: int) -> None:
@@ -167,9 +181,9 @@ def _answer(call: str, where: _StoredAt, rows: Sequence[Any], batch_size: int, o
     return getattr(adapter, call)(rows, batch_size, **options)
 
 
-def _loaded(where: _StoredAt) -> Adapter:
+def _loaded(where: _StoredAt) -> Any:
     """Load a version, onto the base of one that is here already where that is its base too."""
-    from adapterhub_fin.engine.inference.load import load
+    from adapterhub_fin import load
 
     version, registry = where.read(), Registry(where.root)
     for other in _adapters.values():
