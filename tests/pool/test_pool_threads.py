@@ -40,9 +40,11 @@ def test_ten_thousand_answers_of_eight_threads_are_each_adapters_own(stock: Any,
     pool = ahf.pool(encoder, registry=stock, bytes=150_000 if room == "two" else "1GiB")  # the copy, or two, fit
     vectors = {name: ahf.load(name, base=encoder, registry=stock).embed(TEXTS) for name in names}
 
+    answers = ANSWERS if room == "two" else ANSWERS // 5
+
     def work(seed: int) -> tuple[int, int]:
         drawn, given, wrong = random.Random(seed), 0, 0
-        while given < ANSWERS // THREADS:
+        while given < answers // THREADS:
             rows = [(drawn.randrange(len(TEXTS)), drawn.choice(names)) for _ in range(drawn.randint(1, 24))]
             asked = [(TEXTS[place], name) for place, name in rows]
             if drawn.random() < 0.5:
@@ -55,7 +57,7 @@ def test_ten_thousand_answers_of_eight_threads_are_each_adapters_own(stock: Any,
         return given, wrong
 
     counts = in_threads([lambda seed=seed: work(seed) for seed in range(THREADS)])  # type: ignore[misc]
-    assert sum(given for given, _ in counts) >= ANSWERS
+    assert sum(given for given, _ in counts) >= answers
     assert sum(wrong for _, wrong in counts) == 0
     stats = pool.stats()
     assert stats.bytes <= stats.limit
