@@ -33,7 +33,7 @@ Way = Callable[[Sequence[str]], Any]
 
 
 def load_client() -> Any:
-    """The module of the example's client."""
+    """Import the module of the example's client."""
     spec = importlib.util.spec_from_file_location("client", CLIENT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -42,7 +42,7 @@ def load_client() -> Any:
 
 
 def folded(registry: ahf.Registry, adapter: Any) -> Way:
-    """The folded model in torch, without an adapter's wrappers."""
+    """Answer with the folded model in torch, without an adapter's wrappers."""
     version = find_version("bench/desk@1", registry, None, True, None)
     model = fold_in_memory(version, find_base(BaseChoice(id="minilm")).folder, adapter.tokenizer)
 
@@ -57,7 +57,7 @@ def folded(registry: ahf.Registry, adapter: Any) -> Way:
 
 
 def graph(client: Any, folder: Path) -> Way:
-    """The example's client, on one thread."""
+    """Answer with the example's client, on one thread."""
     reader = client.Client(folder)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -79,7 +79,7 @@ class OpenVinoSession:
 
 
 def openvino_ways(client: Any, folders: dict[str, Path]) -> dict[str, Way]:
-    """The same graphs in OpenVINO, where it is installed."""
+    """Answer with the same graphs in OpenVINO, where it is installed."""
     if importlib.util.find_spec("openvino") is None:
         return {}
     ways: dict[str, Way] = {}
@@ -95,7 +95,7 @@ def openvino_ways(client: Any, folders: dict[str, Path]) -> dict[str, Way]:
 
 
 def measure(ways: dict[str, Way], texts: Sequence[str], rounds: int) -> dict[str, tuple[float, float]]:
-    """The median CPU milliseconds of one text, and of BATCH texts, by way."""
+    """Return the median CPU milliseconds of one text, and of BATCH texts, by way."""
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in ways}
     for turn in range(rounds + 3):
         chosen = [texts[(turn * BATCH + offset) % len(texts)] for offset in range(BATCH)]
@@ -109,7 +109,7 @@ def measure(ways: dict[str, Way], texts: Sequence[str], rounds: int) -> dict[str
 
 
 def off(ways: dict[str, Way], texts: Sequence[str]) -> dict[str, tuple[int, float]]:
-    """How many labels differ from torch's, and the largest change of a probability, in batches of BATCH."""
+    """Return how many labels differ from torch's, and the largest change of a probability, in batches of BATCH."""
     answers = {}
     for name, way in ways.items():
         pairs = [answer for start in range(0, len(texts), BATCH) for answer in way(texts[start : start + BATCH])]

@@ -111,7 +111,7 @@ class Ours:
 
 
 class Peft:
-    """The same adapters on one PeftModel."""
+    """Measure the same adapters on one PeftModel."""
 
     def __init__(self, folder: Path, registry: Registry) -> None:
         self.model, self.tokenizer = classifier(folder), AutoTokenizer.from_pretrained(folder)
@@ -130,7 +130,7 @@ class Peft:
 
 
 def measured(kind: Any, folder: Path, registry: Registry, folders: list[Path]) -> dict[str, dict[int, float]]:
-    """What loads and answers took, by the number of adapters on the model; `all` is the sum of the loads."""
+    """Return what loads and answers took, by the number of adapters on the model; `all` is the sum of the loads."""
     found: dict[str, dict[int, float]] = {"load": {}, "same": {}, "other": {}, "all": {0: 0.0}}
     model = kind(folder, registry)
     for number, each in enumerate(folders, start=1):

@@ -84,28 +84,26 @@ class ChatRoutes:
         """Return a response that streams; what can be refused is refused before its first byte."""
         async with AsyncExitStack() as stack:
             stream = await stack.enter_async_context(self._serving.stream(messages, model, **how))
-            held = stack.pop_all()
-        events = _events(held, stream, stops, with_usage, request_id)
+            opened = stack.pop_all()
+        events = _events(stream, stops, with_usage, request_id)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return StreamResponse(held, events, media_type="text/event-stream", headers=headers)
+        return StreamResponse(opened, events, media_type="text/event-stream", headers=headers)
 
 
 class StreamResponse(StreamingResponse):
     """Send events, and leave the text's stream however the response ends."""
 
-    def __init__(self, held: AsyncExitStack, events: AsyncIterator[bytes], **how: Any) -> None:
+    def __init__(self, opened: AsyncExitStack, events: AsyncIterator[bytes], **how: Any) -> None:
         super().__init__(events, **how)
-        self._held = held
+        self._opened = opened
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send the events, then leave the stream: a client that has left stops it too."""
-        async with self._held:
+        async with self._opened:
             await super().__call__(scope, receive, send)
 
 
-async def _events(
-    held: AsyncExitStack, stream: ServedStream, stops: Stops, with_usage: bool, request_id: str
-) -> AsyncIterator[bytes]:
+async def _events(stream: ServedStream, stops: Stops, with_usage: bool, request_id: str) -> AsyncIterator[bytes]:
     head = _head(request_id, "chat.completion.chunk", stream.reference, stream.digest)
     yield _event(_chunk(head, {"role": "assistant", "content": ""}))
     stopped = False

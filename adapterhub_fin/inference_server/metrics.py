@@ -62,5 +62,5 @@ class _Rows(Collector):
 
 def _seconds(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
     below, count, total = histogram.below(_BOUNDS)
-    buckets = [(str(bound), float(held)) for bound, held in zip(_BOUNDS, below, strict=True)]
+    buckets = [(str(bound), float(count)) for bound, count in zip(_BOUNDS, below, strict=True)]
     return HistogramMetricFamily(name, text, buckets=[*buckets, ("+Inf", float(count))], sum_value=total)

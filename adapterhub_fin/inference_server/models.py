@@ -14,6 +14,7 @@ from adapterhub_fin.errors import AdapterHubError
 from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin.registries import RegistryChain
 from adapterhub_fin_registry import Registry, Version
+from adapterhub_fin_registry.hub_server.http.access import log
 from adapterhub_fin_registry.model.knowledge import parse_instant
 
 
@@ -56,8 +57,9 @@ class Models:
         for name in registry.names():
             try:
                 served = [each for each in registry.versions(name) if self.serves(each, registry)]
-            except AdapterHubError:
-                continue  # a damaged version: `ahf doctor` says which, and the others of its name can't be told apart
+            except AdapterHubError as error:  # a damaged version, from which the others can't be told apart
+                log.error("the models of %s are not listed: %s; ahf doctor says what is damaged", name, error)
+                continue
             numbers = {version.number: version for version in served if not version.yanked}
             if not numbers:
                 continue
@@ -70,11 +72,11 @@ class Models:
                 yield {**model_facts(version.reference, version), "name": name}
 
 
-def model_facts(asked: str, version: Version) -> dict[str, Any]:
+def model_facts(model: str, version: Version) -> dict[str, Any]:
     """Return what clients are told of a model: OpenAI's fields, and which version it is."""
     manifest = version.manifest
     return {
-        "id": asked,
+        "id": model,
         "object": "model",
         "created": int(parse_instant(str(version.record["added_at"])).timestamp()),
         "owned_by": version.name.partition("/")[0],

@@ -74,10 +74,10 @@ class RowRoutes:
         return {**when_of(document), "skip_refused": flag(document, "skip_refused"), "timeout": limit}
 
 
-def answering(asked: str, answers: Sequence[PoolAnswer | None]) -> str:
+def answering(model: str, answers: Sequence[PoolAnswer | None]) -> str:
     """Return the version that answered every row; where there are several, what was asked for."""
     references = {answer.reference for answer in answers if answer is not None}
-    return references.pop() if len(references) == 1 else asked
+    return references.pop() if len(references) == 1 else model
 
 
 def version_facts(answer: PoolAnswer | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from adapterhub_fin.engine.inference.stopping import PieceCutter, first_mark
 from adapterhub_fin.inference_server.errors import wrong_field
 
 _MOST: Final = 4  # as OpenAI has it
@@ -27,19 +28,17 @@ class Stops:
 
     def cut(self, text: str) -> tuple[str, bool]:
         """Return a text up to the first stop, and whether there was one."""
-        start = min((at for mark in self._marks if (at := text.find(mark)) >= 0), default=None)
+        start = first_mark(text, self._marks)
         return text[:start], start is not None
 
     async def until(self, pieces: AsyncIterator[str]) -> AsyncIterator[str]:
         """Yield pieces up to the first stop, which may begin in one and end in another."""
-        width, pending = max((len(mark) - 1 for mark in self._marks), default=0), ""
+        cutter = PieceCutter(self._marks)
         async for piece in pieces:
-            pending, self.found = self.cut(pending + piece)
-            if self.found:
-                break
-            ready = max(len(pending) - width, 0)
-            if pending[:ready]:
-                yield pending[:ready]
-            pending = pending[ready:]
-        if pending:
-            yield pending
+            if ready := cutter.add(piece):
+                yield ready
+            if cutter.ended:
+                self.found = True
+                return
+        if cutter.pending:
+            yield cutter.pending

@@ -243,7 +243,11 @@ def test_a_request_has_its_deadline_and_its_id(tones: Server) -> None:
     late = tones.classify(model="acme/tone@1", input=TEXTS[0], timeout=1e-6)
     assert late.status_code == 504 and late.json()["error"]["code"] == "deadline_exceeded"
     request_id = late.headers["X-Request-Id"]
-    assert [line["status"] for line in tones.lines() if line.get("id") == request_id] == [504]
+    until = time.monotonic() + 20  # the line is written once the answer is sent
+    while not (statuses := [line["status"] for line in tones.lines() if line.get("id") == request_id]):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert statuses == [504]
     metrics = httpx2.get(f"{tones.url}/metrics").text
     assert 'ahf_rows_total{outcome="expired"}' in metrics and "ahf_queue_seconds_bucket" in metrics
     assert httpx2.get(f"{tones.url}/health").text == "ok\n"

@@ -106,6 +106,25 @@ def test_a_killed_process_is_one_sentence(
     assert not out.exists()
 
 
+def test_pipes_that_are_closed_already_are_the_same_sentence(
+    store: ahf.Registry, encoder: Path, news: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the executor closes them between two rows, while it notices that a process has died."""
+    submit, given_out = ProcessPoolExecutor.submit, list[Any]()
+
+    def closed(self: Any, *given: Any, **named: Any) -> Any:
+        if given_out:
+            raise OSError("handle is closed")
+        given_out.append(submit(self, *given, **named))
+        return given_out[0]
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", closed)
+    adapter, out = ahf.load("t/tone@2", base=encoder, registry=store), tmp_path / "out.csv"
+    with pytest.raises(Refused, match="was killed, most likely for lack of memory"):
+        adapter.predict_table(news, out, workers=2)
+    assert not out.exists()
+
+
 def test_what_processes_cant_do_is_said(store: ahf.Registry, encoder: Path, news: Path, tmp_path: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 

@@ -60,11 +60,11 @@ _descriptions: dict[bytes, dict[str, Any]] = {}  # by what is in a folder beside
 
 def _described_once(folder: Path) -> dict[str, Any] | None:
     """Describe the tokenizer of a base's folder, again only if a file there has changed; many saves share a base."""
-    whole = hashlib.sha256(repr((str(folder.resolve()), is_remote_code_trusted())).encode())
+    digest = hashlib.sha256(repr((str(folder.resolve()), is_remote_code_trusted())).encode())
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix not in WEIGHT_FILES:
-            whole.update(f"{path.name} ".encode() + hashlib.sha256(path.read_bytes()).digest())
-    key = whole.digest()
+            digest.update(f"{path.name} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+    key = digest.digest()
     if key not in _descriptions and (described := _described(folder)) is not None:
         if len(_descriptions) >= REMEMBERED:
             _descriptions.clear()

@@ -113,9 +113,9 @@ def stream(adapter: Writer, prompt: Prompt, decoding: Decoding) -> Generator[str
             thread.join()
     if failed:
         raise failed[0]
-    whole = "".join(text)
+    written = "".join(text)
     size = int(batch["attention_mask"].sum())
-    return Written(whole[: end.find(whole)], size, streamer.new_tokens, streamer.ended or marked)
+    return Written(written[: end.find(written)], size, streamer.new_tokens, streamer.ended or marked)
 
 
 def _gathered(pieces: Iterator[str], text: list[str]) -> Iterator[str]:

@@ -98,7 +98,7 @@ class AnswerProcesses:
         try:
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]
-                futures.append(self._executor.submit(_answer, call, where, part, batch_size, dict(options)))
+                futures.append(self._submit(call, where, part, batch_size, dict(options)))
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
             raise Refused(
@@ -107,6 +107,12 @@ class AnswerProcesses:
         finally:
             for future in futures:
                 future.cancel()
+
+    def _submit(self, *task: Any) -> Future[Any]:
+        try:
+            return self._executor.submit(_answer, *task)
+        except OSError as error:  # its pipes are closed already, while it notices that a process has died
+            raise BrokenProcessPool(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -53,23 +53,44 @@ class Ending:
 
     def find(self, text: str) -> int | None:
         """Return where the first mark begins; None where there is none."""
-        return min((start for mark in self.marks if (start := text.find(mark)) >= 0), default=None)
+        return first_mark(text, self.marks)
 
     def until(self, pieces: Iterator[str]) -> Generator[str, None, bool]:
         """Yield pieces up to the first mark, which may begin in one and end in another; return whether one came."""
-        width, pending, ended = max((len(mark) - 1 for mark in self.marks), default=0), "", False
+        cutter = PieceCutter(self.marks)
         for piece in pieces:
-            pending += piece
-            if (end := self.find(pending)) is not None:
-                pending, ended = pending[:end], True
-                break
-            ready = max(len(pending) - width, 0)
-            if pending[:ready]:
-                yield pending[:ready]
-            pending = pending[ready:]
-        if pending:
-            yield pending
-        return ended
+            if ready := cutter.add(piece):
+                yield ready
+            if cutter.ended:
+                return True
+        if cutter.pending:
+            yield cutter.pending
+        return False
+
+
+def first_mark(text: str, marks: Sequence[str]) -> int | None:
+    """Return where the first of some marks begins in a text; None where there is none."""
+    return min((start for mark in marks if (start := text.find(mark)) >= 0), default=None)
+
+
+class PieceCutter:
+    """Return a text that comes in pieces, up to the first of some marks; one may begin in one piece and end in another.
+
+    `pending` may be the beginning of a mark: it belongs to the text where no more comes.
+    """
+
+    def __init__(self, marks: Sequence[str]) -> None:
+        self.pending, self.ended = "", False
+        self._marks, self._longest = marks, max((len(mark) - 1 for mark in marks), default=0)
+
+    def add(self, piece: str) -> str:
+        """Return what of the text so far is certain and was not returned before."""
+        text = self.pending + piece
+        end = first_mark(text, self._marks)
+        self.ended = end is not None
+        ready = max(len(text) - self._longest, 0) if end is None else end
+        self.pending = "" if self.ended else text[ready:]
+        return text[:ready]
 
 
 def ending(model: Any, head: CausalHead, tokenizer: PreTrainedTokenizerBase) -> Ending:

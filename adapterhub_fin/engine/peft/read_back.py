@@ -72,8 +72,8 @@ def _shape_of_fit(method: MethodImplementation, model: nn.Module, context: Attac
     settings = {key: value for key, value in read_settings(folder).items() if key != "base_model_name_or_path"}
     shapes = sorted((name, tuple(info.shape)) for name, info in read_header(folder / WEIGHTS).items())
     layers = [(name, type(module), _own_shapes(module)) for name, module in model.named_modules()]
-    whole = (type(method), sorted(settings.items()), shapes, context.task, context.modules_to_save, layers)
-    return hashlib.sha256(repr(whole).encode()).digest()
+    facts = (type(method), sorted(settings.items()), shapes, context.task, context.modules_to_save, layers)
+    return hashlib.sha256(repr(facts).encode()).digest()
 
 
 def _own_shapes(module: nn.Module) -> list[Any]:

@@ -15,7 +15,7 @@ from adapterhub_fin.engine.data.batches import check_batch_size, on_device
 from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.engine.pool.replay import NotReplayed, Replay, replaying, rows_of
 from adapterhub_fin.engine.pool.resident import Resident
-from adapterhub_fin.engine.pool.routing import Route, RowsLost, Segment, routed
+from adapterhub_fin.engine.pool.routing import Route, RowsLost, Segment, routed, segments_of
 from adapterhub_fin.engine.pool.row_order import keeps_rows
 from adapterhub_fin.engine.pool.trunk import Trunk
 
@@ -99,11 +99,8 @@ def padded(items: Sequence[Item]) -> dict[str, Tensor]:
 
 def route_of(trunk: Trunk, parts: Sequence[Part], batch: Mapping[str, Tensor]) -> Route:
     """Return which rows of a batch belong to whose changes."""
-    segments, start = [], 0
-    for part in parts:
-        segments.append(Segment(start, start + len(part), part[0].resident.changes))
-        start += len(part)
-    return Route(trunk, start, batch["input_ids"].shape[1], segments)
+    segments = segments_of((len(part), part[0].resident.changes) for part in parts)
+    return Route(trunk, sum(map(len, parts)), batch["input_ids"].shape[1], segments)
 
 
 def head_outputs(trunk: Trunk, parts: list[Part], batch: dict[str, Tensor]) -> list[Tensor]:
@@ -113,15 +110,15 @@ def head_outputs(trunk: Trunk, parts: list[Part], batch: dict[str, Tensor]) -> l
     writes = [part[0].resident.writes for part in parts]
     outputs: dict[bool, Any] = {}
     with routed(route):
-        for whole in set(writes):
-            outputs[whole] = (trunk.model if whole else trunk.backbone)(**read)
+        for writing in set(writes):
+            outputs[writing] = (trunk.model if writing else trunk.backbone)(**read)
     answers = []
-    for part, segment, whole in zip(parts, route.segments, writes, strict=True):
+    for part, segment, writing in zip(parts, route.segments, writes, strict=True):
         own = slice(segment.start, segment.stop)
         inputs = {name: rows_of(value, route.rows, own) for name, value in batch.items()}
         single = Route(trunk, len(part), route.tokens, [Segment(0, len(part), segment.changes)])
         with routed(single):
-            answers.append(_of_head(part, inputs, rows_of(outputs[whole], route.rows, own)))
+            answers.append(_of_head(part, inputs, rows_of(outputs[writing], route.rows, own)))
     return answers
 
 

@@ -22,7 +22,7 @@ from adapterhub_fin.engine.inference.generating import (
 )
 from adapterhub_fin.engine.inference.stopping import Ending, Written
 from adapterhub_fin.engine.pool.resident import Resident
-from adapterhub_fin.engine.pool.routing import Route, RowsLost, Segment, routed
+from adapterhub_fin.engine.pool.routing import Route, RowsLost, Segment, routed, segments_of
 from adapterhub_fin.engine.pool.row_order import keeps_rows
 from adapterhub_fin.errors import BadRecipe
 
@@ -74,7 +74,7 @@ class PoolWriter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _EncodedPrompt:
     """Hold one prompt, encoded, with what writes after it."""
 
     number: int
@@ -96,11 +96,11 @@ def written(
     check_batch_size(batch_size)
     if decoding.temperature:
         return _each_alone(prompts, batch_size, decoding, advance)
-    asked: list[_Asked] = []
+    encoded: list[_EncodedPrompt] = []
     for _, group in groupby(prompts, key=lambda each: each[1].version.digest):
-        asked += _encoded(list(group))
+        encoded += _encode(list(group))
     texts: dict[int, Written] = {}
-    for _, alike in groupby(sorted(asked, key=_form), key=_form):
+    for _, alike in groupby(sorted(encoded, key=_form), key=_form):
         ordered = sorted(alike, key=lambda each: (len(each.ids), each.number))
         for start in range(0, len(ordered), batch_size):
             batch = sorted(ordered[start : start + batch_size], key=lambda each: each.writer.resident.version.digest)
@@ -125,33 +125,33 @@ def _each_alone(
     return texts
 
 
-def _encoded(prompts: Sequence[tuple[int, Resident, Prompt]]) -> list[_Asked]:
+def _encode(prompts: Sequence[tuple[int, Resident, Prompt]]) -> list[_EncodedPrompt]:
     """Return the prompts of one adapter, encoded."""
     writer = PoolWriter(prompts[0][1])
     tokenizer, end = writing(writer)
-    encoded = encoded_prompts(writer, tokenizer, [prompt for _, _, prompt in prompts])
-    return [_Asked(number, writer, ids, end) for (number, _, _), ids in zip(prompts, encoded, strict=True)]
+    tokens = encoded_prompts(writer, tokenizer, [prompt for _, _, prompt in prompts])
+    return [_EncodedPrompt(number, writer, ids, end) for (number, _, _), ids in zip(prompts, tokens, strict=True)]
 
 
-def _form(asked: _Asked) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
+def _form(prompt: _EncodedPrompt) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
     """Return what the prompts of one batch must share: the trunk, and what ends a text."""
-    return id(asked.writer.resident.trunk), tuple(sorted(asked.end.tokens)), asked.end.marks
+    return id(prompt.writer.resident.trunk), tuple(sorted(prompt.end.tokens)), prompt.end.marks
 
 
-def _mixed(asked: Sequence[_Asked], decoding: Decoding) -> dict[int, Written]:
+def _mixed(encoded: Sequence[_EncodedPrompt], decoding: Decoding) -> dict[int, Written]:
     """Write a batch at once, or one adapter at a time where rows don't stay in order, as with beams."""
-    writer = asked[0].writer
+    writer = encoded[0].writer
     trunk, model = writer.resident.trunk, cast(Any, writer.model)
-    parts = [list(own) for _, own in groupby(asked, key=lambda each: each.writer.resident.version.digest)]
+    parts = [list(own) for _, own in groupby(encoded, key=lambda each: each.writer.resident.version.digest)]
     assert trunk is not None, "residents apart write by themselves"
     beams = (model.generation_config.num_beams or 1) > 1
     tokenizer, _ = writing(writer)
-    batch = padded(writer, tokenizer, [each.ids for each in asked], decoding)
+    batch = padded(writer, tokenizer, [each.ids for each in encoded], decoding)
     with computing_together():
         together = len(parts) == 1 or (not beams and keeps_rows(trunk, batch))
     if together:
         try:
-            return _batch_written(asked, decoding)
+            return _batch_written(encoded, decoding)
         except RowsLost:
             trunk.loses_rows = True
     texts: dict[int, Written] = {}
@@ -160,17 +160,18 @@ def _mixed(asked: Sequence[_Asked], decoding: Decoding) -> dict[int, Written]:
     return texts
 
 
-def _batch_written(asked: Sequence[_Asked], decoding: Decoding) -> dict[int, Written]:
-    first = asked[0].writer
+def _batch_written(encoded: Sequence[_EncodedPrompt], decoding: Decoding) -> dict[int, Written]:
+    first = encoded[0].writer
     tokenizer, end = writing(first)
-    batch = padded(first, tokenizer, [each.ids for each in asked], decoding)
-    segments, start = [], 0
-    for _, own in groupby(asked, key=lambda each: each.writer.resident.version.digest):
-        part = list(own)
-        segments.append(Segment(start, start + len(part), part[0].writer.resident.changes))
-        start += len(part)
+    batch = padded(first, tokenizer, [each.ids for each in encoded], decoding)
+    parts = [list(own) for _, own in groupby(encoded, key=lambda each: each.writer.resident.version.digest)]
+    segments = segments_of((len(part), part[0].writer.resident.changes) for part in parts)
     width = batch["input_ids"].shape[1]
-    with computing_together(), torch.inference_mode(), routed(Route(first.resident.trunk, start, width, segments)):
+    with (
+        computing_together(),
+        torch.inference_mode(),
+        routed(Route(first.resident.trunk, len(encoded), width, segments)),
+    ):
         tokens = written_tokens(first, tokenizer, batch, decoding, end)
     rows = tokens[:, width:].tolist()
-    return {each.number: end.cut(row, tokenizer, len(each.ids)) for each, row in zip(asked, rows, strict=True)}
+    return {each.number: end.cut(row, tokenizer, len(each.ids)) for each, row in zip(encoded, rows, strict=True)}

@@ -33,9 +33,9 @@ class Histogram:
 
     def add(self, seconds: float, count: int = 1) -> None:
         """Count a duration, or `count` equal ones."""
-        place = math.ceil(math.log(max(seconds, _SHORTEST) / _SHORTEST, _GROWTH))
+        bucket = math.ceil(math.log(max(seconds, _SHORTEST) / _SHORTEST, _GROWTH))
         with self._lock:
-            self._counts[min(place, _BUCKETS - 1)] += count
+            self._counts[min(bucket, _BUCKETS - 1)] += count
             self._total += seconds * count
 
     def read(self) -> Latency:
@@ -44,11 +44,11 @@ class Histogram:
         return Latency(sum(counts), total, *(_percentile(counts, share) for share in (0.5, 0.95, 0.99)))
 
     def below(self, bounds: Sequence[float]) -> tuple[list[int], int, float]:
-        """Return how many durations each bound holds, how many there are, and their sum in seconds."""
+        """Return how many durations are within each bound, how many there are, and their sum in seconds."""
         counts, total = self._copy()
-        tops = [_SHORTEST * _GROWTH**place for place in range(_BUCKETS)]
-        held = [sum(count for count, top in zip(counts, tops, strict=True) if top <= bound) for bound in bounds]
-        return held, sum(counts), total
+        tops = [_SHORTEST * _GROWTH**bucket for bucket in range(_BUCKETS)]
+        within = [sum(count for count, top in zip(counts, tops, strict=True) if top <= bound) for bound in bounds]
+        return within, sum(counts), total
 
     def _copy(self) -> tuple[list[int], float]:
         with self._lock:
@@ -60,8 +60,8 @@ def _percentile(counts: Sequence[int], share: float) -> float:
     remaining = share * sum(counts)
     if not remaining:
         return 0.0
-    for place, count in enumerate(counts):
+    for bucket, count in enumerate(counts):
         remaining -= count
         if remaining <= 1e-9:
-            return _SHORTEST * _GROWTH**place
+            return _SHORTEST * _GROWTH**bucket
     return _SHORTEST * _GROWTH ** (_BUCKETS - 1)

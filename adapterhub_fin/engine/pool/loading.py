@@ -88,7 +88,9 @@ class Loader:
         """Return the base with the structure that a version's head needs; loaded once for each."""
         with self._lock:
             if self._given is not None:
-                return self._trunks.setdefault("given", Trunk(self._given, self._own_tokenizer(), self.called))
+                if not self._trunks:
+                    self._trunks["given"] = Trunk(self._given, self._own_tokenizer(), self.called)
+                return self._trunks["given"]
             skeleton, structure = self._skeleton(resolved)
             quantization = expected_base(resolved.registry, resolved.version).quantization
             key = json.dumps([structure, quantization], sort_keys=True)
@@ -130,9 +132,9 @@ class Loader:
             model: nn.Module = read(self._folder, **loading)
             resolved.method.prepare_base(model)
             return model
-        whole, _ = load_base(self._folder, resolved.head, resolved.method, *task_of(resolved.folder))
+        loaded, _ = load_base(self._folder, resolved.head, resolved.method, *task_of(resolved.folder))
         writes = resolved.head is not None and resolved.head.task == "CAUSAL_LM"
-        return whole if writes else backbone(whole)
+        return loaded if writes else backbone(loaded)
 
     def _own_tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the tokenizer of a model that was given: its own, or the one beside its files."""

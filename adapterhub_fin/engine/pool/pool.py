@@ -265,9 +265,9 @@ class Pool:
         while waiting:
             versions = [group[0].version for group in (groups[digest] for digest in waiting)]
             with self._residents.hold([version for version in versions if version is not None]) as residents:
-                held = {resident.version.digest: resident for resident in residents}
-                yield held, [ask for digest in held for ask in groups[digest]]
-            waiting = waiting[len(held) :]
+                by_digest = {resident.version.digest: resident for resident in residents}
+                yield by_digest, [ask for digest in by_digest for ask in groups[digest]]
+            waiting = waiting[len(by_digest) :]
 
 
 def pool(

@@ -46,22 +46,22 @@ class Residents:
         Waits for other threads where their versions take the room. Raises Refused for a version that can't fit at all,
         and what loading raises.
         """
-        held: list[Resident] = []
+        residents: list[Resident] = []
         me = get_ident()
         try:
             for version in versions:
-                resident = self._take(version, may_wait=not held)
+                resident = self._take(version, may_wait=not residents)
                 if resident is None:
                     break
-                held.append(resident)
+                residents.append(resident)
                 with self._changed:
                     self._holders[me] += 1
-            yield held
+            yield residents
         finally:
             with self._changed:
-                self._holders[me] -= len(held)
+                self._holders[me] -= len(residents)
                 self._holders += Counter()  # removes the zeros
-                for resident in held:
+                for resident in residents:
                     self._users[resident.version.digest] -= 1
                 self._shrink(0)
                 self._changed.notify_all()
@@ -130,9 +130,9 @@ class Residents:
     def _check_size(self, resident: Resident) -> None:
         pinned = sum(each.bytes for digest, each in self._loaded.items() if self._pins[digest])
         if resident.bytes + pinned > self.limit:
-            beside = f" beside {pinned:,} of pinned ones" if pinned else ""
+            others = f" beside {pinned:,} of pinned ones" if pinned else ""
             raise Refused(
-                f"{resident.reference} takes {resident.bytes:,} bytes{beside}, and the pool may hold {self.limit:,}: "
+                f"{resident.reference} takes {resident.bytes:,} bytes{others}, and the pool may hold {self.limit:,}: "
                 "make the pool larger (bytes=...)"
             )
 

@@ -6,7 +6,7 @@ one base at the same moment can't see each other's rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,6 +30,15 @@ class Segment:
     start: int
     stop: int
     changes: Changes
+
+
+def segments_of(parts: Iterable[tuple[int, Changes]]) -> list[Segment]:
+    """Return the segments of adapters whose rows stand one after another, of how many rows each has."""
+    segments, start = [], 0
+    for rows, changes in parts:
+        segments.append(Segment(start, start + rows, changes))
+        start += rows
+    return segments
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,20 +39,20 @@ class Difference:
 
     def check(self, max_labels_changed: float, max_change: float, whose: str, precision: str) -> None:
         """Raise Unsupported where the answers are further apart than allowed."""
-        found = []
+        too_far = []
         if self.share > max_labels_changed:
-            found.append(
+            too_far.append(
                 f"{self.labels_changed} of {self.rows} rows get other labels ({self.share:.1%}, and "
                 f"{max_labels_changed:.1%} are allowed)"
             )
         if self.relative > max_change:
             scale = " of the head's scale" if self.unit == "value" else ""
-            found.append(f"a {self.unit} is off by {self.relative:.3g}{scale}, and {max_change:g} is allowed")
-        if found:
+            too_far.append(f"a {self.unit} is off by {self.relative:.3g}{scale}, and {max_change:g} is allowed")
+        if too_far:
             advice = "export it in fp32" if precision != "fp32" else "look at the base and at the version"
             raise Unsupported(
-                f"{whose} in {precision} does not answer as torch does: {'; '.join(found)}: {advice}, or allow it with "
-                "--max-labels-changed and --max-change (max_labels_changed=..., max_change=...)"
+                f"{whose} in {precision} does not answer as torch does: {'; '.join(too_far)}: {advice}, or allow it "
+                "with --max-labels-changed and --max-change (max_labels_changed=..., max_change=...)"
             )
 
 

@@ -159,8 +159,8 @@ class _Run:
         if rules.max_volume_share is not None:
             most = rules.max_volume_share * np.nan_to_num(self.prices.volume[row])
         if rules.lot:
-            whole = account.lots(target)
-            self.rounded += np.flatnonzero(sent & (target != 0) & (whole == 0) & (account.shares == 0)).tolist()
+            lots = account.lots(target)
+            self.rounded += np.flatnonzero(sent & (target != 0) & (lots == 0) & (account.shares == 0)).tolist()
         fill = account.trade(target, sent, self.price[row], most)
         self.filled[row] = fill.filled
         self.net[row], self.gross[row] = fill.net, fill.gross

@@ -66,10 +66,10 @@ class Bars:
 
     def of_tickers(self, names: Collection[str]) -> Bars:
         """Return the bars of some tickers; they no longer know their file's rows."""
-        kept = tuple(name for name in self.tickers if name in names)
-        codes = np.array([kept.index(name) if name in names else -1 for name in self.tickers], np.int32)[self.ticker]
+        chosen = tuple(name for name in self.tickers if name in names)
+        codes = np.array([chosen.index(name) if name in names else -1 for name in self.tickers], np.int32)[self.ticker]
         bars = self.select(codes >= 0)
-        return replace(bars, tickers=kept, ticker=codes[codes >= 0]).compact()
+        return replace(bars, tickers=chosen, ticker=codes[codes >= 0]).compact()
 
     def compact(self) -> Bars:
         """Return the same bars with the labels that they use, and no other."""

@@ -71,17 +71,17 @@ def _lay_out(figure: Figure, band: float, down: int, across: int, digits: int) -
 
     Prices of more than some characters need more room beside each axis.
     """
-    beside = max(LEFT, 0.42 + DIGIT * digits)
+    room = max(LEFT, 0.42 + DIGIT * digits)
     figure.set_layout_engine(None)
     width, height = figure.get_size_inches()
     room = (height - band - TOP - BOTTOM - APART * (down - 1)) / down
     figure.subplots_adjust(
-        left=beside / width,
+        left=room / width,
         right=1 - RIGHT / width,
         top=1 - (band + TOP) / height,
         bottom=BOTTOM / height,
         hspace=APART / room,
-        wspace=0.22 if beside == LEFT else across * beside / (width - RIGHT - across * beside),
+        wspace=0.22 if room == LEFT else across * room / (width - RIGHT - across * room),
     )
 
 
