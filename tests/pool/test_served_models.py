@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,8 @@ def test_a_damaged_name_is_left_out_of_the_list_and_said(
     save_adapter("t/tone", encoder, registry)
     damaged = save_adapter("t/damaged", encoder, registry).folder / "manifest.json"
     damaged.chmod(0o644)
-    damaged.write_text("{}", encoding="utf-8")
+    facts = json.loads(damaged.read_text(encoding="utf-8"))  # it can be listed still, and not be parsed
+    damaged.write_text(json.dumps({**facts, "base": "acme/tiny"}), encoding="utf-8")
     with caplog.at_level(logging.ERROR, "adapterhub_fin_registry.hub_server.http.access"):
         listed = Models(str(encoder), ahf.RegistryChain.configured()).all()
     assert {each["id"] for each in listed} == {"t/tone", "t/tone@1"}
