@@ -64,6 +64,8 @@ from adapterhub_fin.plugin.answers import LabelSet as LabelSet
 from adapterhub_fin.plugin.answers import Likelihood as Likelihood
 from adapterhub_fin.plugin.answers import Prediction as Prediction
 from adapterhub_fin.plugin.answers import Vector as Vector
+from adapterhub_fin.plugin.asserted_dates import asserted as asserted
+from adapterhub_fin.plugin.asserted_dates import written_date as written_date
 from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN as CALENDAR_PATTERN
 from adapterhub_fin.plugin.calendars import SPAN_PATTERN as SPAN_PATTERN
 from adapterhub_fin.plugin.calendars import Offset as Offset

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from adapterhub_fin.errors import AdapterHubError
+from adapterhub_fin.plugin.asserted_dates import written_date
 from adapterhub_fin.plugin.memory import is_table, taken_in
 from adapterhub_fin.plugin.options import Options, checked
 from adapterhub_fin.plugin.overrides import override
@@ -144,11 +144,7 @@ class BaseChoice(Options):
     @field_validator("knowledge_end", mode="before")
     @classmethod
     def _as_yaml_reads_a_date(cls, value: Any) -> Any:
-        if isinstance(value, datetime):
-            from adapterhub_fin_registry.model.knowledge import format_instant
-
-            return format_instant(value)
-        return value.isoformat() if isinstance(value, date) else value
+        return written_date(value)
 
     @field_validator("id")
     @classmethod

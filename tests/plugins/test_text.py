@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import adapterhub_fin as ahf
+from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.plugin.contributed import build_contribution
 from adapterhub_fin.plugin.descriptions import Corpus
+from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.testing import CorpusContract
 from adapterhub_fin_plugins.corpora.options import TextOptions
@@ -152,3 +156,20 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: s
     with pytest.raises(ahf.BadRecipe) as caught:
         extensions().options(Corpus, "text", {"path": "documents", **options})
     assert said in str(caught.value)
+
+
+def test_a_stated_end_dates_documents_and_rows_without_dates(tmp_path: Path) -> None:
+    (tmp_path / "smith.txt").write_text("Of the division of labour.")
+    (tmp_path / "rows.csv").write_text("text,when\nCorn is dear.,1776-03-09\n")
+    stated = {"knowledge_end": date(1776, 12, 31), "evidence": "the title page"}
+    for name, file in (("text", "smith.txt"), ("table", "rows.csv")):
+        known = build_contribution(Corpus, name, {"path": tmp_path / file, **stated}).load().known
+        assert known == KnownAt(datetime(1777, 1, 1, 11, 59, 59, 999999, tzinfo=UTC), "asserted", "the title page")
+    for name, options, reason in (
+        ("text", {"knowledge_end": "1776-12-31"}, "go together"),
+        ("text", {**stated, "knowledge_end": "in 1776"}, "is no date"),
+        ("text", {**stated, "dates": tmp_path / "rows.csv"}, "have their own"),
+        ("table", {**stated, "available_at": "when"}, "have their own"),
+    ):
+        with pytest.raises(BadRecipe, match=reason):
+            build_contribution(Corpus, name, {"path": tmp_path / "rows.csv", **options})

@@ -10,16 +10,16 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
-from adapterhub_fin.errors import BadRecipe, BaseNotFound
+from adapterhub_fin.errors import BaseNotFound
+from adapterhub_fin.plugin.asserted_dates import asserted
 from adapterhub_fin.plugin.descriptions import Base
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.trusted_code import is_remote_code_trusted
 from adapterhub_fin.recipe.choices import BaseChoice
-from adapterhub_fin_registry.model.knowledge import end_of_day, format_instant, parse_instant
+from adapterhub_fin_registry.model.knowledge import format_instant
 from adapterhub_fin_registry.model.reference import is_revision
 
 PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # what is downloaded of a base
@@ -78,28 +78,6 @@ def known_of(choice: BaseChoice) -> KnownAt | None:
 def knowledge_text(known: KnownAt | None) -> str:
     """Return what is known of a base's knowledge end, to stand after its name."""
     return "has no known end (set base.knowledge_end)" if known is None else f"knows until {format_instant(known.at)}"
-
-
-def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> KnownAt | None:
-    """Return a declared date with its evidence; a date without a time means the end of that day, in the last time zone.
-
-    Raises BadRecipe if one is given without the other, or if `knowledge_end` is not a date.
-    """
-    if knowledge_end is None and evidence is None:
-        return None
-    if not knowledge_end or not evidence:
-        raise BadRecipe(f"{what}: knowledge_end and evidence go together: say where the date is stated")
-    try:
-        at = (
-            end_of_day(date.fromisoformat(knowledge_end), None)
-            if "T" not in knowledge_end
-            else parse_instant(knowledge_end)
-        )
-    except ValueError as error:
-        raise BadRecipe(
-            f"{what}: knowledge_end {knowledge_end!r} is no date: write 2021-06-30 or 2021-06-30T14:05:00Z"
-        ) from error
-    return KnownAt(at=at, kind="asserted", evidence=evidence)
 
 
 def _from_hub(

@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.provenance import environment, method_record_for
 from adapterhub_fin.engine.data.known import bounded_now, knowledge_record
 from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.plugin.asserted_dates import asserted
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.recipe.choices import BASE_ID, BaseChoice, named_base
 from adapterhub_fin_registry import Manifest
@@ -59,7 +59,7 @@ def imported_manifest(
     stated = {"name": "unknown", **(corpus or {})}
     if unknown := set(stated) - {"name", "knowledge_end", "evidence", "license"}:
         raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, license, name")
-    dated = bases.asserted(stated.get("knowledge_end"), stated.get("evidence"), "corpus")
+    dated = asserted(stated.get("knowledge_end"), stated.get("evidence"), "corpus")
     inputs = {"base": known_base or undated, f"corpus:{stated['name']}": dated or undated}
     record = {"name": stated["name"], "license": stated.get("license")} if corpus else None
     return checked(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
@@ -15,13 +15,16 @@ from adapterhub_fin.plugin import (
     BadRecipe,
     CellOptions,
     FilesByPart,
+    KnownAt,
     Offset,
     Options,
     TableReading,
     UnknownName,
     ZonedOptions,
+    asserted,
     check_date_format,
     corpus_options,
+    written_date,
 )
 
 # Columns of a corpus that an option of `Columns` names.
@@ -66,6 +69,37 @@ class Cells(ZonedOptions, CellOptions):
         if pattern is not None:
             check_date_format(pattern)
         return pattern
+
+
+class StatedEnd(Options):
+    """Say until when rows that carry no date were written, and where that is stated."""
+
+    dated_by: ClassVar[str]  # the option by which rows have dates of their own
+
+    knowledge_end: str | None = Field(
+        None, description="For rows without dates: the date or instant by which all of them were published."
+    )
+    evidence: str | None = Field(None, description="Where that date is stated: a title page, a paper, a data card.")
+
+    @field_validator("knowledge_end", mode="before")
+    @classmethod
+    def _as_yaml_reads_a_date(cls, value: Any) -> Any:
+        return written_date(value)
+
+    @property
+    def known(self) -> KnownAt | None:
+        """Return the stated date with its evidence; None where none is stated."""
+        return asserted(self.knowledge_end, self.evidence, "corpus")
+
+    @model_validator(mode="after")
+    def _dates_what_has_no_date(self) -> StatedEnd:
+        try:
+            stated = self.known
+        except BadRecipe as error:
+            raise ValueError(str(error).removeprefix("corpus: ")) from error
+        if stated is not None and getattr(self, self.dated_by) is not None:
+            raise ValueError("knowledge_end is for rows without dates, and these have their own: leave it out")
+        return self
 
 
 class Columns(Cells):
@@ -298,9 +332,10 @@ class PhraseBankOptions(Options):
     )
 
 
-class TableOptions(Columns, TableReading):
+class TableOptions(Columns, TableReading, StatedEnd):
     """Choose the files, or the rows from memory, and their columns."""
 
+    dated_by = "available_at"
     path: FilesByPart | None = Field(None, description=f"{_MATERIAL}, a list of them, or {{train: ..., test: ...}}.")
     data: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$", description="Rows from memory, by their digest.")
 
@@ -313,9 +348,10 @@ class TableOptions(Columns, TableReading):
         return self
 
 
-class TextOptions(ZonedOptions):
+class TextOptions(ZonedOptions, StatedEnd):
     """Choose the documents and the table of their dates."""
 
+    dated_by = "dates"
     path: Path = Field(description="A .txt, .md, .html or .htm file, or a folder of them.")
     glob: str = Field("**/*", description="Which files of the folder are documents, such as *.txt or 10-K/*.html.")
     dates: Path | None = Field(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from adapterhub_fin.plugin import CorpusImplementation, Rows, collected
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.options import TableOptions
@@ -18,4 +20,4 @@ class Table(CorpusImplementation):
         """Return the rows. Raises BadCorpus, naming the line and the column, for what can't be used."""
         with collected("corpus table") as faults:
             records = all_records(self.options.path, self.options.data, faults, self.options.form)
-            return corpus_rows(records, self.options, faults)
+            return replace(corpus_rows(records, self.options, faults), known=self.options.known)

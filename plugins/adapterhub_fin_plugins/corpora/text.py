@@ -52,7 +52,9 @@ class Text(CorpusImplementation):
                 notes |= dates.notes("available_at")
             unique = [] if faults.count else _without_repeats(rows)
         return Rows(
-            Dataset.from_list(unique), notes={"repeated": len(rows) - len(unique), "other files": other_files, **notes}
+            Dataset.from_list(unique),
+            known=self.options.known,
+            notes={"repeated": len(rows) - len(unique), "other files": other_files, **notes},
         )
 
     def _documents(self) -> tuple[dict[str, Path], int]:
