@@ -268,6 +268,11 @@ class Recipe(BaseModel):
             )
         return self
 
+    @property
+    def dated_base(self) -> BaseChoice:
+        """Return the base; where rows are split by window, of stored versions the newest from before the cut-off."""
+        return self.base.dated(self.corpus.splitter.cutoff)
+
     def window(self, window: Window) -> Recipe:
         """Return the recipe of one window of the schedule, which can be trained alone."""
         assert self.schedule is not None, "a recipe without a schedule has no windows"

@@ -289,6 +289,12 @@ class RegistryReader:
 
         return lineage(self.root, self.resolve(reference))
 
+    def deleted(self, digest: str) -> list[str]:
+        """Return the references under which a version with this digest was stored here, and deleted."""
+        from adapterhub_fin_registry.storage.lineage import deleted
+
+        return deleted(self.root, digest)
+
     def violations(self, reference: AnyReference) -> list[str]:
         """Return the rules of the client's policy that a version breaks, each as a sentence; empty if it may be loaded.
 

@@ -110,6 +110,45 @@ def test_a_selection_says_how_its_scores_are_to_be_read(full_manifest: Json) -> 
     assert selection.tested() == "tested once, chosen among 52"
 
 
+BASE_VERSION: Json = {"digest": f"sha256:{'b' * 64}", "name": "acme/fin"}
+
+
+def _as_base(manifest: Json) -> Json:
+    """The same document as one of a base from scratch."""
+    inputs = [entry for entry in manifest["knowledge"]["inputs"] if entry["input"] != "base"]
+    end = max(entry["at"] for entry in inputs)
+    fingerprint = {**manifest["base"], "fingerprint": "verified"}
+    knowledge = {"inputs": inputs, "end": end}
+    return {**manifest, "kind": "base", "head": None, "base": fingerprint, "knowledge": knowledge}
+
+
+def test_a_stored_base_stands_in_the_bytes_where_there_is_one(full_manifest: Json) -> None:
+    plain = Manifest.model_validate(full_manifest)
+    assert b'"kind":"adapter"' not in plain.canonical() and b'"version":{' not in plain.canonical()
+    on_stored = {**full_manifest, "base": {**full_manifest["base"], "version": BASE_VERSION}}
+    manifest = Manifest.parse(canonical(on_stored))
+    assert manifest.canonical() == canonical(on_stored) and manifest.digest != plain.digest
+    assert manifest.base.document() == on_stored["base"]
+    assert plain.base.document() == full_manifest["base"]
+    _refused(canonical({**full_manifest, "kind": "adapter"}))
+    _refused(canonical({**full_manifest, "base": {**full_manifest["base"], "version": None}}))
+    for wrong in ({"digest": "b" * 64}, {"name": ""}, {"more": 1}):
+        _refused(canonical({**on_stored, "base": {**on_stored["base"], "version": {**BASE_VERSION, **wrong}}}))
+    jsonschema.validate(on_stored, json.loads(PATH.read_text(encoding="utf-8")))
+
+
+def test_a_base_has_no_head_and_needs_no_date_of_another_base(full_manifest: Json) -> None:
+    base = _as_base(full_manifest)
+    manifest = Manifest.parse(canonical(base))
+    assert manifest.kind == "base" and manifest.canonical() == canonical(base)
+    jsonschema.validate(base, json.loads(PATH.read_text(encoding="utf-8")))
+    _refused(canonical({key: value for key, value in base.items() if key != "kind"}))  # an adapter's base has a date
+    _refused(canonical({**base, "head": full_manifest["head"]}))
+    _refused(canonical({**base, "base": {**base["base"], "fingerprint": "declared"}}))
+    _refused(canonical({**base, "base": {**base["base"], "version": BASE_VERSION}}))
+    _refused(canonical({**base, "kind": "model"}))
+
+
 def test_a_full_manifest_survives_byte_for_byte(full_manifest: Json) -> None:
     data = canonical(full_manifest)
     manifest = Manifest.parse(data)

@@ -100,7 +100,7 @@ def record_first_fingerprint(registry: Registry, version: Version, base: Base) -
     In a read-only registry nothing is recorded and the declared fingerprint stays.
     """
     with suppress(ReadOnly):  # this load is safe all the same: its tensors were checked
-        body = {"base": base.model_dump(mode="json"), "read": "before the adapter was attached"}
+        body = {"base": base.document(), "read": "before the adapter was attached"}
         registry.add_event(version, "fingerprint-verified", body)
 
 

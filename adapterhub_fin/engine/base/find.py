@@ -1,4 +1,4 @@
-"""Find a base model on this machine by its id or its folder, with its knowledge end.
+"""Find a base model on this machine by its id, its folder or its stored version, with its knowledge end.
 
 Nothing here contacts a Hub unless a download is requested. The folder of a base that was loaded is remembered in the
 user's cache under the base's fingerprint. A wrong entry does no harm, since a load checks the fingerprint.
@@ -11,7 +11,9 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from adapterhub_fin.engine.base.stored_base import base_record, exact_reference, find_stored, known_of_version
 from adapterhub_fin.errors import BaseNotFound
 from adapterhub_fin.plugin.asserted_dates import asserted
 from adapterhub_fin.plugin.descriptions import Base
@@ -22,24 +24,44 @@ from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin_registry.model.knowledge import format_instant
 from adapterhub_fin_registry.model.reference import is_revision
 
+if TYPE_CHECKING:
+    from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry.model.manifest import Base as BaseRecord
+    from adapterhub_fin_registry.model.manifest import BaseVersion
+    from adapterhub_fin_registry.registry_chain import LocatedVersion
+
 PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # what is downloaded of a base
 
 
 @dataclass(frozen=True)
 class BaseSource:
-    """Describe a base on this machine: the folder to load, the id to record, and its knowledge end."""
+    """Describe a base on this machine: the folder to load, the id or version to record, and its knowledge end.
+
+    `reference` always means the same stored version: by its number, its digest, or its commit on a Hub.
+    """
 
     folder: Path
     repository: str | None
     revision: str | None
     known: KnownAt | None
+    version: BaseVersion | None = None
+    reference: str | None = None
+
+    def named(self, base: BaseRecord) -> BaseRecord:
+        """Return a fingerprint with the stored version that it was read from, if there is one."""
+        return base.model_copy(update={"version": self.version})
 
 
-def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
+def find_base(choice: BaseChoice, *, download: bool = False, registry: Registry | None = None) -> BaseSource:
     """Return the base's folder and facts, with `download` from the Hub if it isn't on this machine.
 
-    Raises BaseNotFound, which says how to get the base, and BadRecipe for a knowledge end without evidence.
+    A stored version is looked for in `registry` first, then in the configured registries, and each of its files is
+    verified. Raises BaseNotFound, which says how to get the base, BadRecipe for a knowledge end without evidence,
+    NotFound, LookAhead, PolicyViolation or Corrupted for a stored version, and Unsupported for one that is no base.
     """
+    if choice.version is not None:
+        located = find_stored(choice.version, choice.as_of, registry)
+        return stored_source(located, exact_reference(choice.version, located.version))
     entry, repository, knowledge = _entry(choice), repository_of(choice), known_of(choice)
     if choice.path is not None:
         return BaseSource(_checked(choice.path.expanduser()), repository, choice.revision, knowledge)
@@ -47,6 +69,23 @@ def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
     if entry and entry.target and choice.revision is None and (carried := entry.load()()) is not None:
         return BaseSource(_checked(Path(carried)), repository, None, knowledge)
     return _from_hub(repository, choice.revision, knowledge, entry, download)
+
+
+def stored_source(located: LocatedVersion, reference: str | None = None) -> BaseSource:
+    """Return a stored base as one to load, with its files verified. Raises PolicyViolation or Corrupted."""
+    registry, version = located
+    folder, record = _checked(registry.path(version)), base_record(version)
+    return BaseSource(folder, None, None, known_of_version(version), record, reference or version.reference)
+
+
+def pinned(choice: BaseChoice, source: BaseSource) -> BaseChoice:
+    """Return the choice as a manifest records it: a name or an alias, which may mean another version later, by number.
+
+    Any other choice stays.
+    """
+    if choice.version is None:
+        return choice
+    return choice.model_copy(update={"version": source.reference, "as_of": None})
 
 
 def _checked(folder: Path) -> Path:

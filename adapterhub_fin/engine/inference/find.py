@@ -19,6 +19,7 @@ from adapterhub_fin.engine.base.load_base import (
 )
 from adapterhub_fin.engine.base.own_tokenizer import own_tokenizer_folder
 from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.base.stored_base import check_is_adapter, find_recorded, missing_base
 from adapterhub_fin.engine.importing.read_folder import is_unserved
 from adapterhub_fin.engine.peft.embeddings import (
     stored_embeddings,
@@ -72,7 +73,8 @@ def find_version(
 
 
 def files_of(registry: Registry, version: Version) -> ResolvedVersion:
-    """Return a version of a registry with its files verified and its plugins at hand."""
+    """Return a version of a registry with its files verified and its plugins at hand. Raises Unsupported for a base."""
+    check_is_adapter(version)
     if is_remote_code_trusted():
         registry.check_remote_code(version.name)
     folder = registry.path(version)
@@ -94,14 +96,18 @@ def _scale(head: HeadImplementation | None) -> tuple[float, float]:
 def base_source(
     resolved: ResolvedVersion, base: str | Path | None, download: bool
 ) -> tuple[BaseChoice, bases.BaseSource]:
-    """Find the base that was given, or the recorded one: by its id, else where it was last seen on this machine.
+    """Find the base that was given, or the recorded one: its stored version, its id, else where it was last seen.
 
     Raises BaseNotFound where it is in none of these.
     """
     if base is not None:
         choice = BaseChoice.read(base)
-        return choice, bases.find_base(choice, download=download)
+        return choice, bases.find_base(choice, download=download, registry=resolved.registry)
     stored = expected_base(resolved.registry, resolved.version)
+    if stored.version is not None and (
+        located_base := find_recorded(stored.version, resolved.registry, download=download)
+    ):
+        return BaseChoice(version=stored.version.digest), bases.stored_source(located_base)
     remembered = bases.recall(fingerprint_key(stored))
     if stored.repository is not None:
         choice = BaseChoice(id=stored.repository, revision=stored.revision)
@@ -109,6 +115,8 @@ def base_source(
             return choice, bases.find_base(choice)
         if remembered is None:
             return choice, bases.find_base(choice, download=download)
+    if remembered is None and stored.version is not None:
+        raise missing_base(resolved.version.reference, stored.version, resolved.registry)
     if remembered is None:
         raise BaseNotFound(
             f"{resolved.version.reference} was trained on an unnamed base ({stored.architecture}): name its folder "

@@ -153,6 +153,16 @@ def trusting(recipe: Recipe, registry: Registry | None) -> AbstractContextManage
     return trusting_remote_code(bool(recipe.base.trust_remote_code))
 
 
+def with_base(recipe: Recipe, download: bool, registry: Registry | None) -> tuple[Recipe, bases.BaseSource]:
+    """Return the recipe with its base as a manifest records it, and that base; a stored one as the window allows.
+
+    Raises what `find_base` raises.
+    """
+    choice = recipe.dated_base
+    source = bases.find_base(choice, download=download, registry=registry)
+    return recipe.model_copy(update={"base": bases.pinned(choice, source)}), source
+
+
 def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Registry | None) -> PreparedRun:
     if recipe.schedule is not None:
         raise BadRecipe(
@@ -165,7 +175,7 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
     check_training(recipe.training, method, recipe.method.name)
     check_batch(recipe.training, head, recipe.head.name)
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on, head)
-    source = bases.find_base(recipe.base, download=download)
+    recipe, source = with_base(recipe, download, registry)
     if rows is None:
         for corpus in recipe.corpora:
             check_there(corpus)
@@ -199,7 +209,7 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
     head.fit_labels(with_draws(corpora.splits["train"], recipe.training.sampling))
     check_targets(head, corpora.splits, recipe.corpus.called)
     check_parts(recipe.head.name, head, corpora.splits, metric, recipe.corpus.called)
-    if late := _late_base(recipe, corpora):
+    if late := _late_base(source, corpora):
         log.warning("%s", late)
         corpora = replace(corpora, warnings=[*corpora.warnings, late])
     checks = read_checks(recipe, head, config, corpora, start)
@@ -233,11 +243,11 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
     return prepared if recipe.curriculum is None else _staged(prepared)
 
 
-def _late_base(recipe: Recipe, corpora: Corpora) -> str | None:
+def _late_base(source: bases.BaseSource, corpora: Corpora) -> str | None:
     """Return a warning where the rows are split by time, and the base itself knows of the test part's time."""
     if corpora.splitter.by not in ("time", "walk-forward"):  # a series says so of all its windows
         return None
-    base_known, first = bases.known_of(recipe.base), min(dates(corpora.splits["test"])[0])
+    base_known, first = source.known, min(dates(corpora.splits["test"])[0])
     if base_known is not None and base_known.at < first:
         return None
     return (
@@ -279,8 +289,9 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
         raise BadRecipe(
             f"training.head_learning_rate needs a head with weights, and {prepared.recipe.head.name} has none: drop it"
         )
-    base = describe_base(
-        model, prepared.base_tokenizer, modules_to_save, prepared.source.repository, prepared.source.revision
+    source = prepared.source
+    base = source.named(
+        describe_base(model, prepared.base_tokenizer, modules_to_save, source.repository, source.revision)
     )
     align_padding(model, prepared.tokenizer)  # after its configuration was fingerprinted
     if prepared.start is None:  # else the model before training is the start, on the base

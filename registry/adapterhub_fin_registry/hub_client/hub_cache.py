@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry.errors import Corrupted, LookAhead, ReadOnly, Refused, Unreachable
+from adapterhub_fin_registry.errors import Corrupted, LookAhead, NotFound, ReadOnly, Refused, Unreachable
 from adapterhub_fin_registry.hub_client.client import Hub
 from adapterhub_fin_registry.hub_client.repository import HubRepository, ResolvedRevision
 from adapterhub_fin_registry.incoming import Intake, take
@@ -97,6 +97,26 @@ class HubCache(Registry):
         origin = version.record["origin"]
         _log.info("%s is commit %s of %s on %s", reference, origin["commit"], origin["repository"], origin["endpoint"])
         return version
+
+    def find_digest(self, repository: str, digest: str) -> Version | None:
+        """Return the version of a repository that has a digest, downloaded unless it is cached; None if there is none.
+
+        Raises Unreachable where the Hub can't be asked, Corrupted for wrong bytes, and what `take` raises.
+        """
+        try:
+            return super().find(DigestReference(digest), None, True)
+        except NotFound:
+            if self.hub.offline:
+                return None
+        remote = HubRepository(self.hub, repository)
+        try:
+            numbers = remote.numbers()
+        except NotFound:
+            return None
+        for number, commit in sorted(numbers.items(), reverse=True):
+            if digest_of(remote.manifest_of(number, commit)) == digest:
+                return self._take_in(remote, ResolvedRevision(commit, number))
+        return None
 
     def _find_each(
         self,

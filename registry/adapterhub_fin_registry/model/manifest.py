@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from adapterhub_fin_registry.errors import BadManifest
 from adapterhub_fin_registry.io.canonical_json import canonical, digest_of, json_object
@@ -141,11 +149,22 @@ class TokenizerProbe(_Part):
     words: Digest
 
 
+class BaseVersion(_Part):
+    """Name a stored version of kind "base" by its digest, and by the name that it had then."""
+
+    digest: Digest
+    name: Text
+
+
 class Base(_Part):
-    """Identify the model that the adapter changes, by its repository and its fingerprint."""
+    """Identify the model that the adapter changes, by its repository, its stored version and its fingerprint.
+
+    Of a version of kind "base" it is the fingerprint of the stored model itself.
+    """
 
     repository: Repository | None = None
     revision: Text | None = None
+    version: BaseVersion | None = None
     architecture: Text | None = None
     config_digest: Digest | None = None
     vocabulary_size: Count | None = None
@@ -157,6 +176,18 @@ class Base(_Part):
     quantization: JsonObject | None = None
     transformers: Text | None = None
     fingerprint: Literal["verified", "declared", "unknown"]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain JSON values, as a manifest and an event hold it."""
+        document = self.model_dump(mode="json", warnings=False)
+        if self.version is None:
+            del document["version"]
+        return document
+
+    @property
+    def called(self) -> str:
+        """Return what people call it: its repository, else the name of its stored version, else that it has none."""
+        return self.repository or (self.version.name if self.version else "an unnamed base")
 
 
 class CorpusRows(_Part):
@@ -195,7 +226,7 @@ class Corpus(CorpusRows):
 class KnowledgeInput(_Part):
     """Date one input of training: the latest instant at which all of it could be known.
 
-    `input` is `base`, `corpus:NAME`, `labels:NAME`, `forgetting:NAME` or `parent:NAME`.
+    `input` is `base`, `corpus:NAME`, `tokenizer:NAME`, `labels:NAME`, `forgetting:NAME` or `parent:NAME`.
     """
 
     input: Text
@@ -212,14 +243,12 @@ class Knowledge(_Part):
 
     @classmethod
     def of(cls, inputs: Iterable[KnowledgeInput]) -> Knowledge:
-        """Return the knowledge of some inputs. Raises BadInstant without inputs, and ValueError without a base."""
+        """Return the knowledge of some inputs. Raises BadInstant without inputs."""
         listed = tuple(inputs)
         return cls(inputs=listed, end=format_instant(_end(listed)))
 
     @model_validator(mode="after")
     def _true(self) -> Knowledge:
-        if all(entry.input != BASE for entry in self.inputs):
-            raise ValueError(f"no input is named {BASE!r}: as_of needs the date of the base")
         if parse_instant(self.end) != _end(self.inputs):
             raise ValueError(f"end is {self.end}, and the latest input is of {format_instant(_end(self.inputs))}")
         return self
@@ -284,10 +313,13 @@ class Parent(_Part):
 class Manifest(_Part):
     """Describe a version completely, except for where it is stored.
 
-    It holds no name, number or time of storing, so that the same version has the same digest in every registry.
+    It holds no name, number or time of storing, so that the same version has the same digest in every registry. Of kind
+    "base" it is a whole model, which adapters are trained on; its `base` is the fingerprint of that model, and its
+    `method` is what made it.
     """
 
     format: Literal[2] = 2
+    kind: Literal["adapter", "base"] = "adapter"
     files: tuple[StoredFile, ...] = ()
     tensors: tuple[Tensor, ...] = ()
     method: Method
@@ -307,7 +339,8 @@ class Manifest(_Part):
     tags: TextSet = ()
 
     def __repr__(self) -> str:
-        return f"<Manifest {self.digest[:19]}, {self.method.name} on {self.base.repository or 'an unnamed base'}>"
+        made = f"a base by {self.method.name}" if self.kind == "base" else f"{self.method.name} on {self.base.called}"
+        return f"<Manifest {self.digest[:19]}, {made}>"
 
     __str__ = __repr__
 
@@ -323,7 +356,8 @@ class Manifest(_Part):
         facts: list[tuple[str, Any]] = [
             ("method", f"{self.method.name} ({', '.join(f'{name}={value}' for name, value in options.items())})"),
             ("head", None if head is None else f"{head.name}: {', '.join(head.labels or ())}".rstrip(": ")),
-            ("base", f"{self.base.repository or 'unnamed'} ({self.base.architecture}), {self.base.fingerprint}"),
+            ("kind", None if self.kind == "adapter" else self.kind),
+            ("base", f"{self.base.called} ({self.base.architecture}), {self.base.fingerprint}"),
             ("corpus", None if corpus is None else f"{corpus.name} ({_row_counts(corpus.rows)})"),
             ("knowledge end", self.knowledge.end),
             ("metrics", dict(self.metrics)),
@@ -343,6 +377,18 @@ class Manifest(_Part):
         if version == 1:
             raise ValueError("it is of format 1, which was never released: train or import the adapter again")
         return value
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Manifest:
+        if self.kind == "adapter" and all(entry.input != BASE for entry in self.knowledge.inputs):
+            raise ValueError(f"no input is named {BASE!r}: as_of needs the date of the base")
+        if self.kind == "base" and self.head is not None:
+            raise ValueError("a base has no head: store the model without it")
+        if self.kind == "base" and self.base.version is not None:
+            raise ValueError("a base isn't trained on a base version: the one before it is a parent")
+        if self.kind == "base" and self.base.fingerprint != "verified":
+            raise ValueError("a base has the fingerprint of its own weights: describe the model that is stored")
+        return self
 
     @model_validator(mode="after")
     def _sorted(self) -> Manifest:
@@ -373,10 +419,15 @@ class Manifest(_Part):
     def canonical(self) -> bytes:
         """Return the canonical bytes, which are stored, signed and digested."""
         document = self.model_dump(mode="json", warnings=False)  # `parse` reports what is wrong
+        # Manifests had not these from the beginning, and the digest of an old one must stay.
         if self.corpus is not None and not self.corpus.stages:
-            del document["corpus"]["stages"]  # which manifests had not from the beginning
+            del document["corpus"]["stages"]
         if self.selection is None:
-            del document["selection"]  # nor this
+            del document["selection"]
+        if self.kind == "adapter":
+            del document["kind"]
+        if self.base.version is None:
+            del document["base"]["version"]
         return canonical(document)
 
     @property

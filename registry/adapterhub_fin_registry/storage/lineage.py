@@ -1,4 +1,4 @@
-"""Trace the ancestors and descendants of a version, by the parents' digests in the manifests.
+"""Trace the ancestors and descendants of a version, by the digests of parents and bases in the manifests.
 
 A digest covers those of the parents, so that real parents form no cycle. But a manifest may claim any digests, and any
 number of them: so each version is followed once, and no tree has more than a thousand entries.
@@ -19,6 +19,8 @@ from adapterhub_fin_registry.storage.names import listable
 
 LIMIT: Final = 1000
 _NO_PARENTS: Final = b'"parents":[]'  # in canonical JSON: most manifests then need not be parsed
+_VERSION: Final = b'"version":{'  # as the base names its stored version
+BASE_ROLE: Final = "base"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class _Link:
-    """Represent one entry of a manifest's parents, seen from either end."""
+    """Represent one entry of a manifest's parents, or its stored base, seen from either end."""
 
     digest: str
     name: str
@@ -88,7 +90,7 @@ def _read(root: Path) -> _Family:
                 if version is None:
                     _read_tombstone(family, name_folder, number, reference)
                     continue
-                links = () if _NO_PARENTS in version.manifest_bytes else version.plain(_links)
+                links = version.plain(_links) if _has_links(version.manifest_bytes) else ()
             except Corrupted:
                 continue  # reported when it is asked for by number, and by `damaged`
             family.references.setdefault(version.digest, []).append(reference)
@@ -98,6 +100,22 @@ def _read(root: Path) -> _Family:
                     child = _Link(version.digest, name_folder.name, link.role, link.weight)
                     family.children.setdefault(link.digest, []).append(child)
     return family
+
+
+def deleted(root: Path, digest: str) -> list[str]:
+    """Return the references that a deleted version with this digest had in the registry, sorted by name and number.
+
+    Raises Corrupted if the names can't be listed.
+    """
+    family = _Family()
+    for name_folder in listable(root):
+        for number in name_folder.numbers():
+            _read_tombstone(family, name_folder, number, f"{name_folder.name}@{number}")
+    return family.deleted.get(digest, [])
+
+
+def _has_links(manifest: bytes) -> bool:
+    return _NO_PARENTS not in manifest or _VERSION in manifest
 
 
 def _read_tombstone(family: _Family, name_folder: NameFolder, number: int, reference: str) -> None:
@@ -115,7 +133,9 @@ def _links(data: Mapping[str, Any]) -> tuple[_Link, ...]:
         weight = parent.get("weight")
         number = float(weight) if isinstance(weight, int | float) else None
         links.append(_Link(str(parent["digest"]), str(parent["name"]), str(parent["role"]), number))
-    return tuple(links)
+    if (base := data["base"].get("version")) is not None:
+        links.insert(0, _Link(str(base["digest"]), str(base["name"]), BASE_ROLE, None))
+    return tuple(links[:LIMIT])
 
 
 def _tree(family: _Family, digest: str, links: Mapping[str, Sequence[_Link]]) -> tuple[Relative, ...]:
