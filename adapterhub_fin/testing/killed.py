@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from adapterhub_fin.testing.fresh import CALM
+from adapterhub_fin.testing.forked import run_forked
 
 
 def train_and_be_killed(recipe: Mapping[str, Any], registry: Path, step: int, window: int = 1) -> None:
@@ -22,13 +21,7 @@ def train_and_be_killed(recipe: Mapping[str, Any], registry: Path, step: int, wi
     AssertionError if the process ends otherwise.
     """
     task = {"recipe": recipe, "registry": str(registry), "step": step, "window": window}
-    ran = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=json.dumps(task, default=str),
-        capture_output=True,
-        text=True,
-        env={**os.environ, **CALM},
-    )
+    ran = run_forked("-m", __name__, text=json.dumps(task, default=str))
     assert ran.returncode == -signal.SIGKILL, f"the run was not killed at step {step}:\n{ran.stderr[-3000:]}"
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -24,6 +22,7 @@ from hypothesis import strategies as st
 import adapterhub_fin as ahf
 from adapterhub_fin.plugin.memory import MemoryRows, digests_in, memory_rows, restored
 from adapterhub_fin.recipe.choices import CorpusChoice
+from adapterhub_fin.testing.forked import run_forked
 from adapterhub_fin_plugins.corpora.options import TableOptions
 from adapterhub_fin_plugins.corpora.table import Table
 
@@ -174,13 +173,10 @@ ahf.train(recipe, corpus={"data": json.loads(sys.argv[2]), "label": "label"})
 
 def test_another_process_resumes_a_run_without_the_table(encoder: Path, home: Path) -> None:
     arguments = [json.dumps(recipe(encoder)), json.dumps(ROWS)]
-    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, check=False)
+    done = run_forked("-c", KILLED, *arguments)
     assert done.returncode == 9, done.stderr[-2000:]
     (folder,) = (home / "runs").iterdir()
-    resumed = subprocess.run(
-        [str(Path(sys.executable).with_name("ahf")), "train", str(folder / "recipe.yaml"), "--resume", "--json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    resumed = run_forked("-m", "adapterhub_fin.cli", "train", str(folder / "recipe.yaml"), "--resume", "--json")
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     whole = ahf.train(recipe(encoder, name="acme/whole"), corpus={"data": ROWS, "label": "label"})
     mine = ahf.Registry().resolve(json.loads(resumed.stdout)["reference"])

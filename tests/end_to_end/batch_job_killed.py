@@ -1,7 +1,7 @@
 """Kill the batch job at each call that changes a file, run it again, and print what each point left; one process a run.
 
 Reads {"arguments": [...], "script": path, "out": folder} as JSON; run by test_batch_job.py. Each point has a folder of
-its own, `out/N`. The first run, in this process, imports everything, so that a run in a fork takes a second.
+its own, `out/N`. The first run, in this process, imports everything, so that a run in a fork takes little.
 """
 
 from __future__ import annotations

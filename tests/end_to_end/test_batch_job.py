@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,7 +15,7 @@ import pytest
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.training.run import Run
-from adapterhub_fin.testing.fresh import CALM, run_python
+from adapterhub_fin.testing.forked import ForkedProcess, run_forked, start_forked
 
 JOB = Path(__file__).parents[2] / "examples" / "batch_job.py"
 KILLED = Path(__file__).with_name("batch_job_killed.py")
@@ -41,16 +39,15 @@ def desk(trained: Run, encoder: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     return tmp_path
 
 
-def start(desk: Path, base: Path, reference: str = "acme/tone@champion") -> subprocess.Popen[str]:
-    command = [sys.executable, str(JOB), reference, str(desk / "inbox"), str(desk / "out")]
-    options = ["--text", "title", "--base", str(base)]
-    return subprocess.Popen([*command, *options], env={**os.environ, **CALM}, stderr=subprocess.PIPE, text=True)
+def start(desk: Path, base: Path, reference: str = "acme/tone@champion") -> ForkedProcess:
+    folders = [str(desk / "inbox"), str(desk / "out")]
+    return start_forked(str(JOB), reference, *folders, "--text", "title", "--base", str(base))
 
 
 def run(desk: Path, base: Path, reference: str = "acme/tone@champion") -> tuple[int, list[str]]:
     process = start(desk, base, reference)
-    _, log = process.communicate(timeout=300)
-    return process.returncode, [line for line in log.splitlines() if "Z " in line]
+    status = process.wait()
+    return status, [line for line in process.stderr.splitlines() if "Z " in line]
 
 
 def scored(desk: Path) -> dict[str, Any]:
@@ -114,8 +111,7 @@ def test_a_process_that_is_killed_is_run_again(desk: Path, encoder: Path) -> Non
         time.sleep(0.01)
     first = scored(desk)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL and "b.jsonl" not in scored(desk)
+    assert process.wait() == -signal.SIGKILL and "b.jsonl" not in scored(desk)
     (desk / "inbox" / "b.jsonl").write_text("".join(f"{json.dumps({'title': text})}\n" for text in TEXTS))
     status, log = run(desk, encoder)
     assert (
@@ -130,7 +126,9 @@ def test_wherever_it_is_killed_the_next_run_ends_with_the_same_files(desk: Path,
     options = ["--text", "title", "--base", str(encoder)]
     arguments = ["acme/tone@champion", str(desk / "inbox")]
     task = {"script": str(JOB), "arguments": arguments, "options": options, "out": str(desk / "points")}
-    points = json.loads(run_python(str(KILLED), task=task).splitlines()[-1])
+    done = run_forked(str(KILLED), text=json.dumps(task))
+    assert done.returncode == 0, done.stderr
+    points = json.loads(done.stdout.splitlines()[-1])
     whole = points[-1][1]
     assert len(points) > 12 and points[-1][0] == 0 and set(whole) == {"a.jsonl", "b.parquet"}
     for number, (status, left, again, after) in enumerate(points[:-1], 1):

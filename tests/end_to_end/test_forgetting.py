@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin.engine.evaluation import forgetting
 from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.testing import tiny_corpus
+from adapterhub_fin.testing.forked import run_forked
 from adapterhub_fin.testing.tiny import TinyTone
 
 NOTES = [{"text": f"{name} said: profit rose again, and rose."} for name in "abcdefghijklmnop"]
@@ -271,7 +270,7 @@ def test_a_run_on_rows_from_memory_goes_on_in_another_process(decoder: Path) -> 
         ahf.train(recipe(decoder, forgetting=general()))
     (folder,) = (ahf.Registry().root / "runs").iterdir()
     asked = ["train", str(folder / "recipe.yaml"), "--resume", "--set", "training.forgetting.at_most=100", "--json"]
-    done = subprocess.run([sys.executable, "-m", "adapterhub_fin.cli", *asked], capture_output=True, text=True)
+    done = run_forked("-m", "adapterhub_fin.cli", *asked)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["reference"] == "acme/notes@1" and document["forgetting"][0]["at_most"] == 100

@@ -15,7 +15,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.exporting.finding import StoredAdapter
 from adapterhub_fin.exporting.launching import ENGINES, Launch, launch
-from adapterhub_fin.testing.fresh import run_python
+from adapterhub_fin.testing.forked import run_forked
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FOLDER = Path("/exported/the notes")
@@ -108,6 +108,7 @@ def test_the_example_of_plain_peft_answers_as_the_adapter_does(
     head = trained.version.manifest.head
     assert head is not None and head.labels is not None
     labels = str(len(head.labels))
-    printed = run_python(str(EXAMPLES / "plain_peft.py"), "acme/tone@1", str(encoder), labels, *texts)
-    rows = torch.tensor([[float(value) for value in line.split()] for line in printed.splitlines()[-2:]])
+    done = run_forked(str(EXAMPLES / "plain_peft.py"), "acme/tone@1", str(encoder), labels, *texts)
+    assert done.returncode == 0, done.stderr
+    rows = torch.tensor([[float(value) for value in line.split()] for line in done.stdout.splitlines()[-2:]])
     torch.testing.assert_close(rows, trained.adapter.logits(texts), rtol=1e-5, atol=1e-5)

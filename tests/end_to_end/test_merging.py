@@ -6,8 +6,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.interfaces import LoraFactors, MethodImplementation
 from adapterhub_fin.plugin.low_rank import LowRank
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
+from adapterhub_fin.testing.forked import run_forked
 from adapterhub_fin_registry import Version
 from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
@@ -301,14 +300,12 @@ print(ahf.load("acme/ab", base=sys.argv[1]).logits(sys.argv[2:]).tolist())
 
 # The process can't know where the base lies: its own cache remembers no base, and no version holds a path.
 def test_the_base_is_never_opened_and_the_merge_loads_in_another_process(kept: ahf.Registry, encoder: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
+    (done := run_forked("-c", ALONE)).check_returncode()
     digest, opened = json.loads(done.stdout.splitlines()[-1])
     assert any(str(kept.root) in path for path in opened)
     weights = {Path(path) for path in opened if path.endswith((".safetensors", ".bin", "config.json"))}
     assert not [path for path in weights if encoder in path.parents or path.name == "config.json"]
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, str(encoder), *TEXTS], capture_output=True, text=True, check=True
-    )
+    (done := run_forked("-c", LOADED, str(encoder), *TEXTS)).check_returncode()
     version = kept.resolve("acme/ab")
     assert version.digest == digest
     assert json.loads(done.stdout.splitlines()[-1]) == logits(version, encoder).tolist()

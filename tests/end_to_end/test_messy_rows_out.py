@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 import adapterhub_fin as ahf
+from adapterhub_fin.testing.forked import run_forked
 
 TEXTS = [f"Umsätze {'über' if i % 3 else 'unter'} Plan, {i} Mio. €" for i in range(60)]
 LINES = [f"{text};{'hoch' if i % 3 else 'tief'}" for i, text in enumerate(TEXTS)]
@@ -154,18 +154,10 @@ def test_the_command_takes_the_options(
 ) -> None:
     monkeypatch.setenv("AHF_HOME", str(adapter.version.folder.parents[4]))
     table, out = written(tmp_path / "a.csv", [f"{text}|" for text in ["Meldung", *TEXTS]]), tmp_path / "out.csv"
-    command = [
-        str(Path(sys.executable).with_name("ahf")),
-        "predict",
-        "acme/ton",
-        "--table",
-        str(table),
-        "--out",
-        str(out),
-    ]
+    command = ["-m", "adapterhub_fin.cli", "predict", "acme/ton"]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        return run_forked(*command, "--table", str(table), "--out", str(out), *arguments)
 
     done = run("--base", str(encoder), "--set", "separator=|")
     assert done.returncode == 0, done.stderr
@@ -177,5 +169,5 @@ def test_the_command_takes_the_options(
     assert early.returncode == 1 and "line 1 is one cell, 'Meldung|': set separator to '|'" in early.stderr
     wrong = run("--base", str(tmp_path / "none"), "--set", "delimiter=|")
     assert wrong.returncode == 1 and "there is no option 'delimiter'" in wrong.stderr
-    alone = subprocess.run([*command[:3], "Up.", "--set", "separator=|"], capture_output=True, text=True, check=False)
+    alone = run_forked(*command, "Up.", "--set", "separator=|")
     assert alone.returncode == 2 and "Give texts, or --table" in alone.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from functools import cache
 from pathlib import Path
@@ -19,6 +17,7 @@ from safetensors.torch import load_file
 
 import adapterhub_fin as ahf
 from adapterhub_fin.testing.bench import Bench
+from adapterhub_fin.testing.forked import start_forked
 from adapterhub_fin.testing.killed import train_and_be_killed
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -132,20 +131,17 @@ def test_control_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
         "name": "acme/tone",
         "base": {"path": str(base)},
         "corpus": {"name": "table", "path": str(rows), "label": "label"},
-        "training": {"epochs": 60, "patience": 60, "max_length": 32},
+        "training": {"epochs": 24, "patience": 24, "max_length": 32},
     }
     path, home = tmp_path / "recipe.yaml", tmp_path / "home"
     path.write_text(yaml.safe_dump(recipe))
-    env = {**os.environ, "AHF_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "adapterhub_fin.cli", "train", str(path)]
-    child = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = start_forked("-m", "adapterhub_fin.cli", "train", str(path))
     deadline = time.monotonic() + 240
     while not list((home / "runs").glob("*/checkpoint-*/complete")):
-        assert child.poll() is None and time.monotonic() < deadline, child.communicate()[1]
-        time.sleep(0.05)
+        assert child.poll() is None and time.monotonic() < deadline, child.stderr
+        time.sleep(0.01)
     child.send_signal(signal.SIGINT)
-    _, told = child.communicate(timeout=120)
-    assert child.returncode == 130 and "stopped" in told and "--resume" in told
+    assert child.wait() == 130 and "stopped" in child.stderr and "--resume" in child.stderr
     left = ahf.Registry(home)
     assert left.names() == []
     ahf.train(recipe, registry=left, overrides=[], resume=True)

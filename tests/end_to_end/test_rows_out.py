@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from transformers import AutoTokenizer
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.inference.predict_table import CHUNK, predict_table
+from adapterhub_fin.testing.forked import run_forked
 
 ROWS: list[dict[str, Any]] = [
     {"title": f"Firm {i}", "body": f"{'rose' if i % 3 else 'fell'} on day {i}." if i % 5 else None, "tone": i % 3 and 1}
@@ -176,12 +175,13 @@ def test_other_files_are_refused(adapter: Any, tmp_path: Path) -> None:
 def test_the_command_answers_a_table(adapter: Any, encoder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("AHF_HOME", str(adapter.version.folder.parents[4]))
     (tmp_path / "a.csv").write_text("headline\nFirm 1\n", encoding="utf-8")
-    ahf_command = [str(Path(sys.executable).with_name("ahf")), "predict", "acme/rows", "--base", str(encoder)]
+    ahf_command = ["-m", "adapterhub_fin.cli", "predict", "acme/rows", "--base", str(encoder)]
     table = ["--table", str(tmp_path / "a.csv"), "--text", "headline", "--out", str(tmp_path / "b.jsonl"), "--json"]
-    done = subprocess.run([*ahf_command, *table], capture_output=True, text=True, check=True)
+    done = run_forked(*ahf_command, *table)
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == 1 and json.loads(done.stdout)["reference"] == "acme/rows@1"
     assert json.loads((tmp_path / "b.jsonl").read_text())["predicted_label"] in {"0", "1"}
-    wrong = subprocess.run([*ahf_command, "Up.", *table], capture_output=True, text=True, check=False)
+    wrong = run_forked(*ahf_command, "Up.", *table)
     assert wrong.returncode == 2 and "Give texts, or --table" in wrong.stderr
 
 

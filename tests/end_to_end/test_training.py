@@ -28,6 +28,7 @@ from transformers import (
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.training.run import Run
+from adapterhub_fin.testing.forked import run_forked, start_forked
 from adapterhub_fin_plugins.methods.lora import Lora
 from adapterhub_fin_registry import Reference
 from adapterhub_fin_registry.io.disk import Disk
@@ -109,7 +110,7 @@ def test_a_fresh_process_with_another_seed_answers_bit_for_bit_the_same(
     out = tmp_path / "logits.npy"
     root = str(registry_of(trained).root)
     arguments = [trained.reference, root, str(encoder), str(out), json.dumps(TEXTS)]
-    subprocess.run([sys.executable, "-c", FRESH, *arguments], check=True, capture_output=True)
+    run_forked("-c", FRESH, *arguments).check_returncode()
     assert np.abs(np.load(out) - trained.adapter.logits(TEXTS).numpy()).max() == 0.0
 
 
@@ -356,7 +357,7 @@ def test_a_killed_training_leaves_no_half_version(encoder: Path, home: Path) -> 
     code = "import sys, json, adapterhub_fin as ahf; ahf.train(json.loads(sys.argv[1]))"
     training = {"epochs": 50, "max_length": 32, "patience": 50}
     plan = recipe(encoder, training=training, corpus={"name": "headlines", "rows": 300})
-    child = subprocess.Popen([sys.executable, "-c", code, json.dumps(plan)], stderr=subprocess.DEVNULL)
+    child = start_forked("-c", code, json.dumps(plan))
     deadline = time.monotonic() + 240
     while not list((home / "runs").glob("*/checkpoint-*")):
         assert child.poll() is None and time.monotonic() < deadline
