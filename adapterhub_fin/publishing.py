@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.importing.take_in import Import
     from adapterhub_fin.plugin.interfaces import Published, StoreImplementation, ThirdPartyAdapter
     from adapterhub_fin_registry import Registry, Version
+    from adapterhub_fin_registry.model.manifest import BaseVersion
     from adapterhub_fin_registry.remote_index import RemoteIndex
 
 
@@ -37,6 +38,11 @@ class Publication:
     def reference(self) -> str:
         """Return the published version's reference, such as `hf://acme/tone@v3`."""
         return self.published.at
+
+    @property
+    def base(self) -> BaseVersion | None:
+        """Return the stored base that an adapter needs, which is published apart; None where it names none."""
+        return self.version.manifest.base.version
 
 
 def publish(

@@ -42,11 +42,18 @@ def command(reference: str, to: str, private: bool, no_create: bool, dry_run: bo
                 "is_new": there.is_new,
                 "dry_run": dry_run,
                 "recorded": done.recorded,
+                "base": done.base.model_dump() if done.base else None,
                 "sends": [list(file) for file in there.sends],
                 **there.origin,
             }
         )
         return
+    if done.base is not None:
+        click.echo(
+            f"{done.version.reference} needs its base {done.base.name}, {done.base.digest}: publish that too, as "
+            f"hf://{done.base.name}",
+            err=True,
+        )
     if there.sends:
         print_table(("file", "bytes"), [(path, f"{size:,}") for path, size in there.sends])
         return

@@ -139,10 +139,8 @@ def _rows(
         ("method", f"{method['name']} ({options})"),
         ("provider", f"{provider['distribution']} {provider['version']}" if provider else ""),
         ("head", f"{head['name']}: {', '.join(head.get('labels') or ())}" if head else ""),
-        (
-            "base",
-            f"{base.get('repository') or 'unnamed'} ({base.get('architecture')}), fingerprint {base['fingerprint']}",
-        ),
+        ("kind", manifest.get("kind", "")),
+        ("base", f"{_base_name(base)} ({base.get('architecture')}), fingerprint {base['fingerprint']}"),
         *((f"stage {n}", _corpus(stage)) for n, stage in enumerate(corpus.get("stages") or (), 1)),
         ("corpus", _corpus(corpus)),
         ("knowledge end", manifest["knowledge"]["end"]),
@@ -163,6 +161,13 @@ def _rows(
     ]
     rows += [("files", ", ".join(f"{path} ({size:,} bytes)" for path, size, _ in manifest["files"]))]
     return [(key, value) for key, value in rows if value]
+
+
+def _base_name(base: dict[str, Any]) -> str:
+    """Return what a base is called: its repository, and its stored version with the digest."""
+    stored = base.get("version") or {}
+    names = [base.get("repository"), f"{stored['name']}, {stored['digest']}" if stored else None]
+    return ", ".join(name for name in names if name) or "unnamed"
 
 
 def _selected(selection: dict[str, Any] | None) -> tuple[str, str]:

@@ -13,11 +13,14 @@ _COLUMNS = ("version", "aliases", "method", "head", "corpus", "knowledge end", "
 
 
 def print_versions(rows: Iterable[Mapping[str, Any]], *, several: bool) -> None:
-    """Print one line for each version; with `several` registries, also the registry."""
-    if several:
-        print_table(("registry", *_COLUMNS), [(_registry(row), *_cells(row)) for row in rows])
-    else:
-        print_table(_COLUMNS, [_cells(row) for row in rows])
+    """Print one line for each version; with `several` registries, also the registry, and among bases also the kind."""
+    listed = list(rows)
+    kinds = any(row["kind"] != "adapter" for row in listed)
+    columns = (*(("registry",) if several else ()), *(("kind",) if kinds else ()), *_COLUMNS)
+    cells = [
+        (*((_registry(row),) if several else ()), *((row["kind"],) if kinds else ()), *_cells(row)) for row in listed
+    ]
+    print_table(columns, cells)
 
 
 def say_damaged(damaged: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin.engine.base.stored_base import check_is_adapter
 from adapterhub_fin.errors import UnknownName
 from adapterhub_fin.exporting.finding import Finding, Rules, StoredAdapter
 from adapterhub_fin.plugin.adapter_files import CONFIG
@@ -51,6 +52,7 @@ def check(reference: str, target: str, *, max_lora_rank: int | None = None, regi
         raise UnknownName("serving engine", target, TARGETS)
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
+    check_is_adapter(version)
     return Report(version, target, version_findings(version, registry.path(version), target, max_lora_rank))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin.engine.base.stored_base import check_is_adapter, find_recorded
 from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.errors import Corrupted, Refused, UnknownName, Unsupported, WriteFailed
 from adapterhub_fin.exporting import lora
@@ -100,6 +101,7 @@ def export(
     graph_options = checked(OnnxOptions, options, "export")
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
+    check_is_adapter(version)
     source, target = registry.path(version), Path(folder).absolute()
     with _built_apart(target) as built:
         if layout == "peft":
@@ -124,7 +126,7 @@ def export(
         else:
             done = Exported(version, target, *_for_vllm(version, source, built, without_head))
         write_chat_template(version, built)
-        return done if engine is None else replace(done, launch=_launch(engine, done, built))
+        return done if engine is None else replace(done, launch=_launch(engine, done, built, registry))
 
 
 def _check_folds(version: Version, source: Path) -> None:
@@ -177,13 +179,13 @@ def write_chat_template(version: Version, built: Path) -> None:
         (built / TEMPLATE).write_text(template, encoding="utf-8")
 
 
-def _launch(engine: str, done: Exported, built: Path) -> Launch:
+def _launch(engine: str, done: Exported, built: Path, registry: Registry) -> Launch:
     """Return how an engine serves the folder that was written."""
     stored = read_stored(done.version, built)
     if stored is None:
         raise Unsupported(f"{engine} can't serve {done.version.reference}: it has no {CONFIG}; load it with ahf.load")
     tensors = {name: shape for name, shape in stored.tensors.items() if name not in done.left_out}
-    base = done.version.manifest.base.repository
+    base = done.version.manifest.base.repository or _stored_base(done.version, registry)
     return launch(
         engine,
         done.version.reference,
@@ -192,6 +194,13 @@ def _launch(engine: str, done: Exported, built: Path) -> Launch:
         replace(stored, tensors=tensors),
         (built / TEMPLATE).is_file(),
     )
+
+
+def _stored_base(version: Version, registry: Registry) -> str | None:
+    """Return the folder of the stored base that a version was trained on; None where it has none here."""
+    recorded = version.manifest.base.version
+    located = None if recorded is None else find_recorded(recorded, registry, download=False)
+    return None if located is None else str(located.registry.path(located.version))
 
 
 def _for_vllm(version: Version, source: Path, built: Path, without_head: bool) -> tuple[list[str], list[Finding]]:

@@ -113,10 +113,12 @@ def resolve(base: str, name: str) -> Served:
         )
     registry = configured_registries().answering(parsed)
     version = registry.resolve(parsed)
-    folder = registry.path(version)
     from adapterhub_fin.engine.base.check import expected_base
+    from adapterhub_fin.engine.base.stored_base import check_is_adapter
     from adapterhub_fin.exporting.served_base import check_served
 
+    check_is_adapter(version)
+    folder = registry.path(version)
     head = version.manifest.head
     check_served(expected_base(registry, version), base, head.modules_to_save if head else ())
     return Served(version, _loadable(registry, version, folder))

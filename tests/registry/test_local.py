@@ -257,6 +257,7 @@ def test_rows_hold_what_a_list_shows(registry: Registry, make_folder: MakeFolder
         "tags": ["finance"],
         "added_at": version.record["added_at"],
         "yanked": False,
+        "kind": "adapter",
     }
     assert json.loads(json.dumps(row)) == row
     assert registry.rows("acme/none") == []

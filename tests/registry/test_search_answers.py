@@ -62,7 +62,15 @@ def random_version(draw: random.Random) -> tuple[dict[str, Any], list[tuple[str,
         "license": maybe("MIT"),
         "description": " ".join(draw.sample(WORDS, 2)),
         "tags": draw.sample(("finance", "old"), draw.randrange(3)),
+        "kind": "adapter",
+        "base": {"repository": "acme/base", "fingerprint": "declared"},
     }
+    if draw.random() < 0.2:
+        own = {"repository": maybe("acme/base"), "fingerprint": "verified"}
+        fields |= {"kind": "base", "head": None, "base": own}
+    elif draw.random() < 0.3:
+        version = {"digest": f"sha256:{'b' * 64}", "name": "acme/fin"}
+        fields["base"] = {"repository": None, "version": version, "fingerprint": "verified"}
     events: list[tuple[str, dict[str, Any]]] = []
     for _ in range(draw.randrange(3)):
         measured = {"corpus": "calls", "split": "test", "metrics": {"f1": round(draw.random(), 1)}}
@@ -77,6 +85,8 @@ def facts(name: str, number: int, record: dict[str, Any], digest: str, fields: d
     one: Callable[[Any], list[Value]] = lambda value: [] if value is None else [value]  # noqa: E731
     head, corpus = fields["head"] or {}, fields["corpus"] or {}
     tags = set(fields["tags"])
+    stored = fields["base"].get("version")
+    base = fields["base"]["repository"] or (stored and stored["name"])
     found: Facts = {f"metrics.{metric}": [value] for metric, value in fields["metrics"].items()}
     yanked = False
     for kind, body in events:
@@ -96,11 +106,12 @@ def facts(name: str, number: int, record: dict[str, Any], digest: str, fields: d
         "namespace": [name.partition("/")[0]],
         "version": [number],
         "digest": [digest],
+        "kind": [fields["kind"]],
         "method": [fields["method"]["name"]],
         "head": one(head.get("name")),
         "corpus": one(corpus.get("name")),
         "task": one(head.get("options", {}).get("task") or head.get("name")),
-        "base": ["acme/base"],
+        "base": one(base),
         "seed": one(fields["seed"]),
         "license": one(fields["license"]),
         "description": [fields["description"]],
@@ -108,17 +119,15 @@ def facts(name: str, number: int, record: dict[str, Any], digest: str, fields: d
         "alias": [],
         "label": list(head.get("labels", ())),
         "trait": [],
-        "parent": [],
+        "parent": [stored["digest"], stored["name"]] if stored else [],
         "yanked": [int(yanked)],
-        "fingerprint": ["declared"],
+        "fingerprint": [fields["base"]["fingerprint"]],
         "architecture": [],
         "provider": [],
         "added_by": [record["added_by"]],
         "added_at": [instant(record["added_at"])],
         "words": [
-            " ".join(
-                ("acme/base", name, fields["description"], *tags, fields["method"]["name"], corpus.get("name", ""))
-            )
+            " ".join((base or "", name, fields["description"], *tags, fields["method"]["name"], corpus.get("name", "")))
         ],
     }
 

@@ -9,6 +9,7 @@ from itertools import combinations, permutations
 from typing import TYPE_CHECKING, TypeVar
 
 from adapterhub_fin.engine.base.check import expected_base, first_difference
+from adapterhub_fin.engine.base.stored_base import check_is_adapter
 from adapterhub_fin.engine.merging.changes import StoredChanges, changes_of
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.registries import configured_registries
@@ -67,6 +68,7 @@ def find_parents(references: Sequence[str], registry: Registry | None = None) ->
 def _resolved(reference: str, registry: Registry | None) -> ResolvedParent:
     holder = registry or configured_registries().answering(reference)
     version = holder.resolve(reference)
+    check_is_adapter(version)
     holder.path(version)  # hashes the files, and applies the policy
     return ResolvedParent(version, expected_base(holder, version))
 
@@ -115,8 +117,10 @@ def check_together(parents: Sequence[MergeParent]) -> list[str]:
 
 
 def merged_base(parents: Sequence[MergeParent]) -> Base:
-    """Return the base recorded for the merge: prefer a verified fingerprint, then an unquantized base."""
-    return _most_certain(parents).base
+    """Return the base recorded for the merge: prefer a verified fingerprint, an unquantized base, a stored one."""
+    base = _most_certain(parents).base
+    stored = next((parent.base.version for parent in parents if parent.base.version is not None), None)
+    return base if base.version is not None else base.model_copy(update={"version": stored})
 
 
 def _most_certain(parents: Sequence[H]) -> H:

@@ -133,7 +133,9 @@ def plan(
     """
     requested = read_recipe(recipe, overrides, keys)
     stated_device = None if device is None else find_device(device)  # refuse a typo before torch is imported
-    prepared = prepare(requested if requested.schedule is None else largest_window(requested), download=download)
+    prepared = prepare(
+        requested if requested.schedule is None else largest_window(requested, download=download), download=download
+    )
     target = stated_device or find_device(None)
     process = CONTEXT if target.kind != "cpu" else resident() + MACHINERY  # before the estimate itself takes memory
     speed = measure_speed(target) if measure else known_speed(target)

@@ -15,10 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Unpack
 
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.build_plugin import build_plugin
-from adapterhub_fin.engine.base.check import check_base
-from adapterhub_fin.engine.base.load_base import fingerprint_key, hidden_size, load_config
 from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.data.corpus import (
     check_labels,
@@ -31,10 +28,11 @@ from adapterhub_fin.engine.data.corpus import (
 from adapterhub_fin.engine.data.splits import SPLITS, Division, dates
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.training.manifest import recorded_recipe
-from adapterhub_fin.engine.training.prepare import load_run, prepare, trusting
+from adapterhub_fin.engine.training.prepare import prepare
 from adapterhub_fin.engine.training.run_folder import refuse_both
+from adapterhub_fin.engine.training.series_bases import BaseMatches, WindowBases
 from adapterhub_fin.engine.training.train import Source, read_recipe, require_name, run
-from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
+from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.progress_lines import announce
@@ -64,6 +62,7 @@ class Planned:
     rows: Mapping[str, int]  # by split
     notes: Mapping[str, int]  # numbers of rows that were left out, by reason
     knowledge_end: datetime  # of its training rows; the base's is not counted
+    base: bases.BaseSource
     version: Version | None
 
     def __repr__(self) -> str:
@@ -157,12 +156,12 @@ def train_series(
     scheduled = _scheduled(require_name(read_recipe(recipe, overrides, keys)))
     registry = registry or configured_registries().writable()
     registry.check_writable()  # refuse before the work, not after it
-    source = bases.find_base(scheduled.base, download=download)
+    sources = WindowBases(download, registry)
+    sources.first(scheduled)
     announce("loading torch and the corpus ...")
-    scheduled = _resolved(scheduled, source, registry)
     rows = read_rows(scheduled.corpus, scheduled.head.name)
-    plan = _without_other_bases(_planned(scheduled, rows, registry), download)
-    _warn_of_late_base(scheduled, plan)
+    plan = _without_other_bases(_planned(scheduled, rows, sources, registry), download, registry)
+    _warn_of_late_base(plan)
     steps = []
     for number, planned in enumerate(plan, 1):
         version = planned.version
@@ -195,19 +194,20 @@ def preview_series(
         [1200, 1800]
     """
     scheduled = _scheduled(read_recipe(recipe, overrides, keys))
-    source = bases.find_base(scheduled.base, download=download)
-    scheduled = _resolved(scheduled, source, registry)
+    sources = WindowBases(download, registry)
+    sources.first(scheduled)
     rows = read_rows(scheduled.corpus, scheduled.head.name)
-    plan = _planned(scheduled, rows, registry or configured_registries().writable_or_first())
-    prepare(plan[0].recipe, download=download, rows=rows)
-    _warn_of_late_base(scheduled, plan)
+    plan = _planned(scheduled, rows, sources, registry or configured_registries().writable_or_first())
+    prepare(plan[0].recipe, download=download, rows=rows, registry=registry)
+    _warn_of_late_base(plan)
     return SeriesPlan(plan)
 
 
-def largest_window(recipe: Recipe) -> Recipe:
+def largest_window(recipe: Recipe, *, download: bool = False) -> Recipe:
     """Return the recipe of the window with the most training rows. Raises BadRecipe without a schedule."""
     scheduled = _scheduled(recipe)
-    plan = _planned(scheduled, read_rows(scheduled.corpus, scheduled.head.name), None)
+    rows = read_rows(scheduled.corpus, scheduled.head.name)
+    plan = _planned(scheduled, rows, WindowBases(download, None), None)
     return max(plan, key=lambda planned: planned.rows["train"]).recipe
 
 
@@ -217,13 +217,7 @@ def _scheduled(recipe: Recipe) -> Recipe:
     return recipe.check()
 
 
-def _resolved(recipe: Recipe, source: bases.BaseSource, registry: Registry | None) -> Recipe:
-    """Return the recipe with its learning rate, so that its windows can be compared with those that are stored."""
-    with trusting(recipe, registry):
-        return recipe.resolved(hidden_size(load_config(source.folder)))
-
-
-def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Planned]:
+def _planned(recipe: Recipe, rows: Rows, sources: WindowBases, registry: Registry | None) -> list[Planned]:
     """Return every window, oldest first; without a registry none has a version."""
     table, corpus = rows.table, recipe.corpus.called
     windows = _windows(recipe, rows)
@@ -233,7 +227,7 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
     labels = table["label"][:] if "label" in extensions().get(Head, recipe.head.name).consumes else None
     planned = []
     for number, window in enumerate(windows, 1):
-        window_recipe = recipe.window(window)
+        window_recipe, source = sources.of(recipe.window(window))
         try:
             division = divide_rows(rows, window_recipe.corpus.splitter, corpus)
             if labels is not None:
@@ -252,6 +246,7 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
                 sizes,
                 {**rows.notes, **division.notes},
                 knowledge_end,
+                source,
                 trained_versions.get(inputs),
             )
         )
@@ -319,42 +314,28 @@ def _versions_by_inputs(registry: Registry, name: str) -> dict[bytes, Version]:
     return versions
 
 
-def _without_other_bases(plan: Sequence[Planned], download: bool) -> list[Planned]:
+def _without_other_bases(plan: Sequence[Planned], download: bool, registry: Registry) -> list[Planned]:
     """Return the same plan, without versions that were trained on a base with other weights than the one here."""
-    stored = [planned for planned in plan if planned.version is not None]
-    if not stored:
-        return list(plan)
-    loaded = load_run(prepare(stored[0].recipe, download=download), new_adapter_name())
-    matches: dict[str, bool] = {}
-
-    def matches_base(version: Version) -> bool:
-        base = version.manifest.base
-        key = fingerprint_key(base)
-        if key not in matches:
-            try:
-                check_base(loaded.model, loaded.tokenizer, base, loaded.context.modules_to_save, "the base at hand")
-                matches[key] = True
-            except WrongBase as error:
-                log.warning(
-                    "%s was trained on another base, and its window is trained again: %s", version.reference, error
-                )
-                matches[key] = False
-        return matches[key]
-
+    matches = BaseMatches(download, registry)
     return [
-        replace(planned, version=planned.version if planned.version and matches_base(planned.version) else None)
+        replace(planned, version=None)
+        if planned.version is not None and not matches.is_on(planned.version, planned.recipe, planned.base)
+        else planned
         for planned in plan
     ]
 
 
-def _warn_of_late_base(recipe: Recipe, plan: Sequence[Planned]) -> None:
+def _warn_of_late_base(plan: Sequence[Planned]) -> None:
     """Warn where the base itself knows of events after the cut-offs of the series."""
-    base_known = bases.known_of(recipe.base)
-    late = [planned for planned in plan if base_known is None or base_known.at >= as_of_instant(planned.window.cutoff)]
+    late = [
+        planned.base.known
+        for planned in plan
+        if planned.base.known is None or planned.base.known.at >= as_of_instant(planned.window.cutoff)
+    ]
     if late:
         log.warning(
             "the base %s: of %d windows, %d are resolved as of their own dates only with include_base=False",
-            bases.knowledge_text(base_known),
+            bases.knowledge_text(late[0]),
             len(plan),
             len(late),
         )

@@ -1,4 +1,4 @@
-"""Write a version's README.md: metadata for a Hub, and for people what the adapter is, how to load it, and its limits.
+"""Write a version's README.md: metadata for a Hub, and for people what the version is, how to load it, and its limits.
 
 All of it comes from the manifest and the events. Their texts are untrusted, so each is escaped for YAML, Markdown or
 code.
@@ -72,13 +72,14 @@ def metadata(manifest: Manifest, repository: str) -> str:
     from huggingface_hub import ModelCardData
 
     parse_reference(f"hf://{repository}")
-    base, head = manifest.base.repository, manifest.head.name if manifest.head else ""
+    is_base = manifest.kind == "base"
+    base, head = None if is_base else manifest.base.repository, manifest.head.name if manifest.head else ""
     relation: dict[str, Any] = {"base_model_relation": "adapter"} if base else {}
     data = ModelCardData(
         base_model=base,
         datasets=_data_sets(manifest),
         eval_results=_results(manifest) or None,
-        library_name="peft",
+        library_name="transformers" if is_base else "peft",
         **_license(manifest.license),
         model_name=repository,
         pipeline_tag=_PIPELINES.get(head),
@@ -89,9 +90,7 @@ def metadata(manifest: Manifest, repository: str) -> str:
 
 
 def _title(manifest: Manifest, repository: str) -> str:
-    base = f" on [{_text(b)}](https://huggingface.co/{b})" if (b := manifest.base.repository) else ""
-    head = f", with the head `{_code(manifest.head.name)}`" if manifest.head else ""
-    parts = [f"# {_text(repository)}", f"An adapter made by `{_code(manifest.method.name)}`{base}{head}."]
+    parts = [f"# {_text(repository)}", _made(manifest)]
     if manifest.description:
         parts.append(_text(manifest.description))
     if manifest.head and manifest.head.labels:
@@ -101,7 +100,35 @@ def _title(manifest: Manifest, repository: str) -> str:
     return "\n\n".join(parts)
 
 
+def _made(manifest: Manifest) -> str:
+    """Return what the version is, and on which base an adapter was trained, in a sentence or two."""
+    method = f"`{_code(manifest.method.name)}`"
+    if manifest.kind == "base":
+        return f"A base model made by {method}, of the architecture `{_code(manifest.base.architecture or 'unknown')}`."
+    base = f" on [{_text(b)}](https://huggingface.co/{b})" if (b := manifest.base.repository) else ""
+    head = f", with the head `{_code(manifest.head.name)}`" if manifest.head else ""
+    stored = manifest.base.version
+    found = "" if stored is None else f" Its base is the version `{stored.digest}`, stored as `{_code(stored.name)}`."
+    return f"An adapter made by {method}{base}{head}.{found}"
+
+
+def _loading_base(repository: str) -> str:
+    name = json.dumps(f"hf://{repository}@vN")
+    ours = ["import adapterhub_fin as ahf", "", f'run = ahf.train(name="acme/tone", base={name}, corpus="headlines")']
+    plain = [
+        "from transformers import AutoModel, AutoTokenizer",
+        "",
+        f'model = AutoModel.from_pretrained("{repository}")',
+    ]
+    plain += [f'tokenizer = AutoTokenizer.from_pretrained("{repository}")']
+    return "\n\n".join(
+        ["## Load it", "Train an adapter on it:", _fenced(ours), "With nothing but Transformers:", _fenced(plain)]
+    )
+
+
 def _loading(manifest: Manifest, repository: str) -> str:
+    if manifest.kind == "base":
+        return _loading_base(repository)
     name, text = json.dumps(f"hf://{repository}"), "Margins widened in the third quarter."
     task = manifest.head.name if manifest.head else None
     ways = {"causal-lm": "generate", "preference": "generate", "contrastive": "embed"}
@@ -158,9 +185,8 @@ def _training(manifest: Manifest) -> str:
 
 def _knowledge(manifest: Manifest) -> str:
     rows = [(_text(i.input), i.at, i.kind, _text(i.evidence)) for i in manifest.knowledge.inputs]
-    end = (
-        f"Nothing that became known after {manifest.knowledge.end} can have influenced the weights, its base included."
-    )
+    included = "its tokenizer included" if manifest.kind == "base" else "its base included"
+    end = f"Nothing that became known after {manifest.knowledge.end} can have influenced the weights, {included}."
     return f"## Knowledge end\n\n{end}\n\n" + _table(("input", "known at the latest", "kind", "evidence"), rows)
 
 
@@ -194,7 +220,7 @@ def _limits(manifest: Manifest) -> str:
     if any(entry.kind == "bounded" for entry in manifest.knowledge.inputs):
         sentences.append("A date that is bounded is the latest possible one; what was learnt may end earlier.")
     if manifest.license is None:
-        sentences.append("No license was given for the adapter: ask its makers before you use it.")
+        sentences.append(f"No license was given for the {manifest.kind}: ask its makers before you use it.")
     return "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in sentences)
 
 

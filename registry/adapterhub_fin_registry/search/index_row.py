@@ -54,6 +54,7 @@ def facts(
         "number": number,
         "namespace": name.partition("/")[0],
         "digest": digest,
+        "kind": _text(shown["kind"]),
         "method": _text(shown["method"]),
         "head": _text(shown["head"]),
         "task": _text((head.get("options") or {}).get("task") or shown["head"]),
@@ -71,7 +72,8 @@ def facts(
     values: list[Pair] = [(f"metrics.{metric}", _number(value)) for metric, value in shown["metrics"].items()]
     values += [(f"eval.{path}", _number(value)) for path, value in shown["eval"].items()]
     values += [("tag", tag) for tag in shown["tags"]] + [("alias", alias) for alias in shown["aliases"]]
-    parents = [_text(parent[key]) for parent in manifest["parents"] for key in ("name", "digest")]
+    listed = [*manifest["parents"], *([stored] if (stored := base.get("version")) else [])]
+    parents = [_text(parent[key]) for parent in listed for key in ("name", "digest")]
     values += [("parent", name) for name in parents if name is not None]
     shared = {
         "": {

@@ -17,9 +17,9 @@ from adapterhub_fin_registry.storage.marks import mark_of
 from adapterhub_fin_registry.storage.name_folder import NameFolder
 from adapterhub_fin_registry.storage.names import closed_namespaces, name_folders, trouble
 
-VERSION: Final = 3  # raise it with every change of what the index stores: an index of another version isn't used
+VERSION: Final = 4  # raise it with every change of what the index stores: an index of another version isn't used
 COLUMNS: Final = (
-    *("id", "name", "number", "namespace", "digest", "method", "head", "task", "base", "corpus", "license"),
+    *("id", "name", "number", "namespace", "digest", "kind", "method", "head", "task", "base", "corpus", "license"),
     *("description", "added_by", "seed", "added_at", "knowledge_end", "own_knowledge_end", "yanked"),
     *("setting", "text", "state"),
 )

@@ -36,7 +36,7 @@ def _columns(kind: Kind, *paths: str) -> dict[str, Field]:
 
 
 FIELDS: Final = {
-    **_columns("text", "name", "namespace", "digest", "method", "head", "task", "base", "corpus", "license"),
+    **_columns("text", "name", "namespace", "digest", "kind", "method", "head", "task", "base", "corpus", "license"),
     **_columns("text", "description", "added_by"),
     **_columns("number", "version", "seed"),
     **_columns("instant", "added_at", "knowledge_end"),

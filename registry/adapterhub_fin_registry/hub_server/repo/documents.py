@@ -110,7 +110,8 @@ def _described(repository: ServedRepository, commit: Commit) -> dict[str, Any]:
     tags = [*_texts(card, "library_name"), *_texts(card, "tags"), *_texts(card, "pipeline_tag")]
     bases = _texts(card, "base_model")
     if version is not None:
-        base = version.plain(lambda data: data["base"]["repository"])
+        is_base = version.plain(lambda data: data.get("kind") == "base")
+        base = None if is_base else version.plain(lambda data: data["base"]["repository"])
         method = version.plain(lambda data: data["method"]["name"])
         tags += ["safetensors", "adapterhub_fin", method, *version.tags]
         bases += [base] if base else []
