@@ -109,6 +109,19 @@ def test_a_mixture_within_a_mixture_repeats_as_often_as_both_say() -> None:
     assert Counter(table["repeat"]) == {3: 400, 6: 400, 1: 400}
 
 
+def test_a_mixture_dates_rows_by_what_their_corpus_states(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("text,at\nRates rose.,2013-05-01T18:00:00Z\n")
+    (tmp_path / "old.csv").write_text("text\nCorn is dear.\nWool is cheap.\n")
+    new = {"name": "table", "path": tmp_path / "new.csv", "available_at": "at"}
+    old = {"name": "table", "path": tmp_path / "old.csv", "knowledge_end": "1776-12-31T00:00:00Z", "evidence": "title"}
+    rows = load_corpus(*corpus_options({"name": "mixture", "corpora": [new, old]}))
+    assert [at.year for at in rows.table["available_at"]] == [2013, 1776, 1776]
+    assert rows.notes["dated by their stated end"] == 2
+    undated = {key: value for key, value in old.items() if key not in ("knowledge_end", "evidence")}
+    with pytest.raises(ahf.BadCorpus, match="available_at"):
+        load_corpus(*corpus_options({"name": "mixture", "corpora": [new, undated]}))
+
+
 def test_a_mixture_is_divided_as_one_and_repeats_training_rows_alone(encoder: Path) -> None:
     twice = [*ROWS[:10], *OTHERS]  # ten texts are in both
     corpora = [{"data": ROWS, "label": "label"}, {"data": twice, "label": "label", "repeat": 2}]

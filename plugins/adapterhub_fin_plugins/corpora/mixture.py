@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset, concatenate_datasets
@@ -20,13 +21,13 @@ class Mixture(CorpusImplementation):
 
     def load(self) -> Rows:
         """Return the rows. Raises BadCorpus as the corpora do, and where one lacks a column that another has."""
-        parts = [load_corpus(part.name, part.options) for part in self.options.corpora]
+        parts, stated = _dated([load_corpus(part.name, part.options) for part in self.options.corpora])
         repeats = [part.repeat for part in self.options.corpora]
         tables = [part.table for part in parts]
         if any(times > 1 for times in repeats) or any("repeat" in table.column_names for table in tables):
             tables = [_repeated(table, times) for table, times in zip(tables, repeats, strict=True)]
         tables = _alike(tables, [part.name for part in self.options.corpora])
-        notes: Counter[str] = Counter()
+        notes: Counter[str] = Counter({"dated by their stated end": stated} if stated else {})
         for part in parts:
             notes.update(part.notes)
         read = {f"{number}.{key}": value for number, part in enumerate(parts) for key, value in part.read.items()}
@@ -34,6 +35,20 @@ class Mixture(CorpusImplementation):
         return Rows(
             concatenate_datasets(tables), known=_latest(parts), notes=dict(notes), read=read, fitted_before=fitted
         )
+
+
+def _dated(parts: Sequence[Rows]) -> tuple[list[Rows], int]:
+    """Return the corpora, and how many rows have their corpus's stated end as their date, beside rows with dates."""
+    is_dated = ["available_at" in part.table.column_names for part in parts]
+    if not any(is_dated):
+        return list(parts), 0
+    dated, stated = [], 0
+    for part, has_dates in zip(parts, is_dated, strict=True):
+        if not has_dates and part.known is not None and part.known.kind == "asserted":
+            stated += len(part.table)
+            part = replace(part, table=part.table.add_column("available_at", [part.known.at] * len(part.table)))
+        dated.append(part)
+    return dated, stated
 
 
 def _repeated(table: Dataset, times: int) -> Dataset:
