@@ -5,6 +5,12 @@ from adapterhub_fin.engine.comparing.compare import (
 from adapterhub_fin.engine.comparing.evidence import (
     Evidence as Evidence,
 )
+from adapterhub_fin.engine.data.shards.token_shards import (
+    TokenShards as TokenShards,
+)
+from adapterhub_fin.engine.data.shards.tokenize import (
+    tokenize as tokenize,
+)
 from adapterhub_fin.engine.evaluation.diff import (
     diff as diff,
 )

@@ -101,6 +101,18 @@ def reading_keys(params: Mapping[str, Any]) -> Keys:
     return dict(_keys(TableReading, {}))
 
 
+def tokenize_keys(params: Mapping[str, Any]) -> Keys:
+    """Return the keys of a recipe of token shards, with the options of the corpus that it chooses.
+
+    Raises BadRecipe for a file that can't be read.
+    """
+    from adapterhub_fin.plugin.documents import read_yaml
+    from adapterhub_fin.recipe.tokenize_recipe import TokenizeRecipe
+
+    data = read_yaml(_path(params["recipe"]), TokenizeRecipe) if params.get("recipe") else {}
+    return dict(_keys(TokenizeRecipe, _overridden(data, params)))
+
+
 def merge_keys(params: Mapping[str, Any]) -> Keys:
     """Return the options of a merge's merger, or the keys of its recipe.
 

@@ -1,0 +1,139 @@
+"""Remember the texts of a streaming pass in a database on disk, to leave out copies in bounded memory.
+
+Each text is remembered with its row's number. So a pass that was killed forgets the rows after the last finished shard,
+and finds the same copies when it reads them again.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from functools import cache
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.data.duplicates import text_key
+from adapterhub_fin.errors import BadRecipe, Corrupted
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Lazy("numpy")
+
+CACHE_KIB = 64 << 10  # of the database's pages, at most
+PERMUTATIONS = 128
+RUN = 5  # words of a shingle
+COMPARED = 100  # texts that share a band with another, of which so many are compared with it
+_WORD = re.compile(r"\w+")
+_TABLES = """
+create table if not exists texts (key blob primary key, row integer not null) without rowid;
+create table if not exists bands (key integer, row integer, primary key (key, row)) without rowid;
+create table if not exists signatures (row integer primary key, hashes blob not null);
+"""
+
+
+class SeenTexts:
+    """Remember texts by digest, or also by MinHash signature (Broder 1997), found by locality-sensitive hashing."""
+
+    def __init__(self, path: Path, duplicates: Literal["exact", "near"], near: float) -> None:
+        self.duplicates, self.near = duplicates, near
+        if duplicates == "near":
+            near_version()
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.execute(f"pragma cache_size = -{CACHE_KIB}")
+        self._database.executescript(_TABLES)
+        self._database.execute("begin")
+
+    def forget_from(self, row: int) -> None:
+        """Forget the rows from a number on, which are read again. Raises Corrupted where the database is damaged."""
+        try:
+            for table in ("texts", "bands", "signatures"):
+                self._database.execute(f"delete from {table} where row >= ?", (row,))
+            self.commit()
+        except sqlite3.DatabaseError as error:
+            raise Corrupted(f"the texts that were read before can't be read again ({error}): begin anew") from error
+
+    def copied(self, row: int, text: str) -> str | None:
+        """Return why a text is left out as a copy of an earlier row's; remember it and return None otherwise."""
+        key = text_key(text)
+        digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        inserted = self._database.execute("insert or ignore into texts values (?, ?)", (digest, row)).rowcount
+        if not inserted:
+            return "copies of an earlier text"
+        if self.duplicates == "near" and self._is_near(row, key):
+            return "near-duplicates of an earlier text"
+        return None
+
+    def commit(self) -> None:
+        """Write all rows so far to the disk."""
+        self._database.execute("commit")
+        self._database.execute("begin")
+
+    def close(self) -> None:
+        """Close the database without what was not committed."""
+        self._database.close()
+
+    def _is_near(self, row: int, key: str) -> bool:
+        hashes = signature(key)
+        bands = _band_keys(hashes, *_bands(self.near))
+        for other in self._candidates(bands):
+            if float(np.mean(hashes == other)) >= self.near:
+                return True
+        self._database.execute("insert into signatures values (?, ?)", (row, hashes.tobytes()))
+        self._database.executemany("insert or ignore into bands values (?, ?)", [(band, row) for band in bands])
+        return False
+
+    def _candidates(self, bands: Sequence[int]) -> Iterable[np.ndarray]:
+        """Yield the signatures, (128,) each, of earlier rows that share a band, the first rows first."""
+        marks = ",".join("?" * len(bands))
+        query = f"select distinct row from bands where key in ({marks}) order by row limit {COMPARED}"
+        for (row,) in self._database.execute(query, bands).fetchall():
+            [stored] = self._database.execute("select hashes from signatures where row = ?", (row,)).fetchone()
+            yield np.frombuffer(stored, np.uint64)
+
+
+def near_version() -> str:
+    """Return the version of datasketch, on which signatures depend. Raises BadRecipe where it isn't installed."""
+    try:
+        import datasketch  # noqa: F401
+    except ImportError as error:
+        raise BadRecipe(
+            "filters.duplicates: near needs datasketch: pip install 'adapterhub-fin[pretraining]', or set exact"
+        ) from error
+    return version("datasketch")
+
+
+def signature(key: str) -> np.ndarray:
+    """Return the MinHash of a normalised text's runs of five words, (128,) uint64."""
+    words = _WORD.findall(key) or key.split()
+    runs = {" ".join(words[start : start + RUN]).encode() for start in range(max(1, len(words) - RUN + 1))}
+    hashed = _empty().copy()
+    hashed.update_batch(runs)
+    values: np.ndarray = hashed.hashvalues.astype(np.uint64)
+    return values
+
+
+@cache
+def _empty() -> Any:
+    from datasketch import MinHash
+
+    return MinHash(num_perm=PERMUTATIONS, seed=1)
+
+
+@cache
+def _bands(near: float) -> tuple[int, int]:
+    """Return bands and their rows for a lower threshold: nearly all that are alike are found, and then compared."""
+    from datasketch import MinHashLSH
+
+    index = MinHashLSH(threshold=min(near - 0.05, 0.9), num_perm=PERMUTATIONS)
+    return index.b, index.r
+
+
+def _band_keys(hashes: np.ndarray, bands: int, rows: int) -> list[int]:
+    """Return a signed 64-bit key for each band of a signature, (128,)."""
+    parts = (number.to_bytes(2) + hashes[number * rows : (number + 1) * rows].tobytes() for number in range(bands))
+    return [int.from_bytes(blake2b(part, digest_size=8).digest(), signed=True) for part in parts]
