@@ -104,6 +104,21 @@ from adapterhub_fin.engine.pool.serving import (
 from adapterhub_fin.engine.pool.serving_settings import (
     ServingStats as ServingStats,
 )
+from adapterhub_fin.engine.pretraining.pretrain import (
+    pretrain as pretrain,
+)
+from adapterhub_fin.engine.pretraining.pretrain import (
+    preview_pretrain as preview_pretrain,
+)
+from adapterhub_fin.engine.pretraining.result import (
+    Pretrained as Pretrained,
+)
+from adapterhub_fin.engine.pretraining.series import (
+    Vintages as Vintages,
+)
+from adapterhub_fin.engine.pretraining.series import (
+    pretrain_series as pretrain_series,
+)
 from adapterhub_fin.engine.probing.probe import (
     probe as probe,
 )

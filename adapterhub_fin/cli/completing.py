@@ -85,6 +85,15 @@ def recipe_keys(params: Mapping[str, Any]) -> Keys:
     return dict(_keys(Recipe, _overridden(data, params)))
 
 
+def pretrain_keys(params: Mapping[str, Any]) -> Keys:
+    """Return the keys of the recipe of a base. Raises BadRecipe for a file that can't be read."""
+    from adapterhub_fin.plugin.documents import read_yaml
+    from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe
+
+    data = read_yaml(_path(params["recipe"]), PretrainRecipe) if params.get("recipe") else {}
+    return dict(_keys(PretrainRecipe, _overridden(data, params)))
+
+
 def corpus_keys(params: Mapping[str, Any]) -> Keys:
     """Return the options of the corpus that a command names, and of its splitter."""
     from adapterhub_fin.recipe.choices import CorpusChoice

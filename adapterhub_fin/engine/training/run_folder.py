@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -22,14 +22,24 @@ from adapterhub_fin.errors import BadRecipe, WriteFailed
 from adapterhub_fin.plugin.memory import restored
 from adapterhub_fin.recipe.forgetting import without_limits
 
-if TYPE_CHECKING:
-    from adapterhub_fin.recipe.recipe import Recipe
-
 RECORD = "run.json"
 RECIPE = "recipe.yaml"  # what `ahf train` takes to continue a run whose rows came from memory; JSON is YAML
 LOCK = "lock"
 MARKER = "complete"
 PREFIX = "checkpoint-"
+
+
+class AnyRecipe(Protocol):
+    """Describe what a run's folder needs of a recipe, of an adapter or of a base."""
+
+    @property
+    def name(self) -> str | None:
+        """Return where the version goes."""
+        ...
+
+    def document(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON values: the same run has the same."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ def refuse_both(resume: bool | None, restart: bool) -> None:
         raise BadRecipe("--resume continues a run and --restart starts it again: give one of them")
 
 
-def open_run(root: Path, recipe: Recipe, *, resume: bool | None, restart: bool) -> RunFolder:
+def open_run(root: Path, recipe: AnyRecipe, *, resume: bool | None, restart: bool) -> RunFolder:
     """Return the folder of a recipe's run: a new one, or that of the run that was interrupted.
 
     `resume=True` continues an interrupted run of the same recipe, `restart` deletes it, and `resume=None` continues one
@@ -149,7 +159,7 @@ def _last(runs: Sequence[RunFolder]) -> RunFolder:
     return chosen
 
 
-def _refuse_resume(root: Path, recipe: Recipe, *, going: bool) -> NoReturn:
+def _refuse_resume(root: Path, recipe: AnyRecipe, *, going: bool) -> NoReturn:
     if going:
         raise BadRecipe(f"the run of this recipe in {root} is running in another process: wait for it, or stop it")
     others = [path.name for path in sorted(root.glob(f"{_stem(recipe.name)}-*")) if _recipe_of(path) is not None]

@@ -1,0 +1,1 @@
+"""Train bases of one's own on dated text."""
