@@ -33,12 +33,12 @@ def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     configured = config.get("modules_to_save")
     endings = {name for name in configured if isinstance(name, str) and name} if isinstance(configured, list) else set()
     endings |= {"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set()
-    modules = set()
+    last, modules = tuple(endings), set()
     for name in shapes:
-        parts = bare_name(name, config).split(".")
-        for end in range(1, len(parts)):
-            module = ".".join(parts[:end])
-            if any(module.endswith(w) for w in endings) and not any("lora_" in part for part in parts):
-                modules.add(module)
-                break
+        bare = bare_name(name, config)
+        if "lora_" in bare:
+            continue
+        parts = bare.split(".")
+        owners = (".".join(parts[:end]) for end in range(1, len(parts)))
+        modules.update(next(([module] for module in owners if module.endswith(last)), ()))
     return sorted(modules)

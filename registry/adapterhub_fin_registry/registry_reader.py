@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,6 +192,8 @@ class RegistryReader:
         before = None if as_of is None else as_of_instant(as_of)
         check_include_base(include_base)
         if lock is None:
+            if isinstance(reference, Version) and before is None and self._holds_unchanged(reference):
+                return _logged(parsed, reference)
             return _logged(parsed, self.find(parsed, before, include_base))
         from adapterhub_fin_registry.model.lock_file import Lock, lock_key
 
@@ -202,6 +204,16 @@ class RegistryReader:
             reference_of=lambda version: self._lock_reference(parsed, version),
         )
         return _logged(parsed, version)
+
+    def _holds_unchanged(self, version: Version) -> bool:
+        """Return whether a version that was read before is stored here with the same bytes.
+
+        What was parsed of them needs no parsing again. Raises Corrupted if it can't be read.
+        """
+        if version != NameFolder(self.root, version.name).version(version.number):
+            return False
+        version.knows_until()  # raises Corrupted here, as for any reference
+        return True
 
     def as_of_many(
         self,
@@ -253,17 +265,27 @@ class RegistryReader:
         Raises PolicyViolation if the client's policy rejects the version, Corrupted if a file differs from the
         manifest, and what `resolve` raises.
         """
+        version = self.resolve(reference, as_of=as_of, include_base=include_base, lock=lock)
+        self._verified(version)
+        return version.files
+
+    def read_files(self, version: Version, paths: Collection[str]) -> dict[str, bytearray]:
+        """Verify a version's files as `path` does, and return the verified bytes of those at some paths.
+
+        Each of them is read once, so that nothing can change between its verification and its use. Paths that the
+        version doesn't have are left out. Raises what `path` raises.
+        """
+        return self._verified(self.resolve(version), paths)
+
+    def _verified(self, version: Version, paths: Collection[str] = ()) -> dict[str, bytearray]:
+        """Verify a version that was resolved, and return the bytes of some files. Raises as `path`."""
         from adapterhub_fin_registry.io.hash_cache import remembered
         from adapterhub_fin_registry.storage.verify import verify_files
 
-        version = self.resolve(reference, as_of=as_of, include_base=include_base, lock=lock)
-        if isinstance(reference, Version) and reference == version:
-            version = reference  # whose manifest may be parsed already
         for violation in admission.violations(version, self.root):
             raise PolicyViolation(violation)
         with remembered(self.id) as memory:
-            verify_files(version, memory)
-        return version.files
+            return verify_files(version, memory, paths)
 
     def verify(self, reference: AnyReference) -> Version:
         """Verify a version's manifest, files, tensors, signatures, history and outcomes, and return it.

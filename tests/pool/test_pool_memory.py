@@ -185,6 +185,53 @@ def test_a_damaged_file_is_refused(registry: Any, encoder: Path) -> None:
     assert pool.predict(TEXTS, "t/tone@2")[0].reference == "t/tone@2"
 
 
+def test_the_weights_in_memory_are_those_that_were_verified(
+    stock: Any, encoder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file that is replaced once it was verified isn't read again."""
+    store = ahf.Registry(shutil.copytree(stock.root, tmp_path / "own"))
+    names = ["t/tone-1", "t/vectors"]
+    expected = ahf.pool(encoder, registry=stock).embed([(TEXTS[0], name) for name in names]).vectors
+    read = ahf.Registry.read_files
+
+    def read_and_replace(self: Any, version: Version, paths: Any) -> Any:
+        contents = read(self, version, paths)
+        path = version.files / "adapter_model.safetensors"
+        path.unlink()
+        path.write_bytes(bytes(contents[path.name])[:-4] + b"else")
+        return contents
+
+    monkeypatch.setattr(ahf.Registry, "read_files", read_and_replace)
+    pool = ahf.pool(encoder, registry=store)
+    assert (pool.embed([(TEXTS[0], name) for name in names]).vectors == expected).all()
+    pool.evict(*names)
+    with pytest.raises(ahf.Corrupted, match="t/tone-1@1 has other bytes"):
+        pool.embed(TEXTS, names[0])
+
+
+def test_loading_again_and_again_keeps_no_object(stock: Any, encoder: Path) -> None:
+    """As safetensors 0.8 does, two for each tensor: a server would grow by them for as long as it runs."""
+    import gc
+    import sys
+
+    pool, reads = ahf.pool(encoder, registry=stock), 30
+
+    def load_and_evict() -> None:
+        for name in (TONES[0], "t/vectors"):
+            pool.predict(TEXTS, name) if name in TONES else pool.embed(TEXTS, name)
+            pool.evict(name)
+
+    for _ in range(10):
+        load_and_evict()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(reads):
+        load_and_evict()
+    gc.collect()
+    tensors = sum(len(stock.resolve(name).manifest.tensors) for name in (TONES[0], "t/vectors"))
+    assert sys.getallocatedblocks() - before < reads * tensors
+
+
 class TestDates:
     """Rows that choose their version by their own dates."""
 

@@ -229,6 +229,62 @@ def test_what_was_written_just_now_is_not_remembered(
         assert (len(hashed) > before) == bool(more)
 
 
+@pytest.mark.usefixtures("later")
+def test_the_bytes_that_are_read_are_those_that_were_verified(stored: Registry, hashed: list[int]) -> None:
+    version, notes = stored.resolve("acme/tone@1"), "sub/notes.md"
+    path = version.files / notes
+    for _ in range(2):  # hashed, and then remembered
+        assert stored.read_files(version, [notes, "not there.txt"]) == {notes: b"# notes"}
+    assert len(hashed) == 2, "those that aren't asked for are verified as ever, and once"
+    whole = path.read_bytes()
+    for wrong in (b"# nodes", whole + b"!", whole[:-1], b""):
+        path.write_bytes(wrong)
+        for read in ([notes], []):
+            with pytest.raises(Corrupted, match=r"notes\.md of acme/tone@1 has other bytes"):
+                stored.read_files(version, read)
+    path.write_bytes(whole)
+    assert stored.read_files(version, [notes]) == {notes: b"# notes"}
+    path.unlink()
+    with pytest.raises(Corrupted, match=r"notes\.md of acme/tone@1 is missing"):
+        stored.read_files(version, [notes])
+
+
+@pytest.mark.usefixtures("later")
+def test_a_file_that_changes_while_it_is_read_is_hashed(stored: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory knows the state that the file had before; its bytes are of after."""
+    from adapterhub_fin_registry.storage import verify as verification
+
+    version, notes = stored.resolve("acme/tone@1"), "sub/notes.md"
+    stored.read_files(version, [notes])
+    opened = verification.open_regular
+
+    def changing(path: Path) -> Any:
+        file = opened(path)
+        if path.name == "notes.md":
+            true_read = file.raw.readinto
+
+            class Changing:
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(file, name)
+
+                def __enter__(self) -> Changing:
+                    return self
+
+                def __exit__(self, *_: object) -> None:
+                    file.close()
+
+                def readinto(self, data: bytearray) -> int:
+                    path.write_bytes(b"# nodes")
+                    return int(true_read(data))
+
+            return Changing()
+        return file
+
+    monkeypatch.setattr(verification, "open_regular", changing)
+    with pytest.raises(Corrupted, match=r"notes\.md of acme/tone@1 has other bytes"):
+        stored.read_files(version, [notes])
+
+
 def _no_folder(cache: Path) -> None:
     cache.write_text("a file in the place of the folder")
 

@@ -93,5 +93,4 @@ def _fold(model: nn.Module, *, changes: StoredChanges, whose: str) -> None:
 
     if any(fingerprint.is_quantized(parameter) for parameter in model.parameters()):
         raise Unsupported(f"the base was loaded quantized, which would round what {whose} adds: load it without fold")
-    with changes.reading():
-        fold(model, changes, whose)
+    fold(model, changes, whose)

@@ -15,7 +15,7 @@ from adapterhub_fin.plugin.adapter_files import CONFIG, OUTPUTS, WEIGHTS, bare_n
 from adapterhub_fin.plugin.base_changes import unrepeatable
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.manager import extensions
-from adapterhub_fin_registry.io.safetensors_header import read_header
+from adapterhub_fin_registry.io.safetensors_header import TensorInfo, read_header
 
 # PEFT's tasks. If no head plugin serves one, its adapter loads onto a model with a head, or for `embed`.
 TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
@@ -60,12 +60,16 @@ def is_unserved(head: str) -> bool:
     return head in map(_own_name, TASKS) and head not in extensions().all(Head)
 
 
-def task_of(folder: Path) -> tuple[str | None, int | None]:
-    """Return PEFT's task of a stored folder, and the number of outputs of its stored head; None for each if unknown."""
+def task_of(folder: Path, header: Mapping[str, TensorInfo] | None = None) -> tuple[str | None, int | None]:
+    """Return PEFT's task of a stored folder, and the number of outputs of its stored head; None for each if unknown.
+
+    `header` is that of its file, if it was read.
+    """
     if not (folder / CONFIG).is_file():
         return None, None  # a third party's method, with its own files
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    shapes = {bare_name(name, config): info.shape for name, info in read_header(folder / WEIGHTS).items()}
+    tensors = header or read_header(folder / WEIGHTS)
+    shapes = {bare_name(name, config): info.shape for name, info in tensors.items()}
     return config.get("task_type"), next((shapes[name][0] for name in OUTPUTS if shapes.get(name)), None)
 
 

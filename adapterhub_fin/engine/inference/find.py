@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -25,10 +26,12 @@ from adapterhub_fin.engine.peft.embeddings import (
     stored_embeddings,
 )
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
+from adapterhub_fin.plugin.adapter_files import WEIGHTS
 from adapterhub_fin.plugin.contributed import build_contribution
 from adapterhub_fin.plugin.descriptions import Head, Method
 from adapterhub_fin.plugin.heads import MergeableHead
 from adapterhub_fin.plugin.model_parts import unwrapped
+from adapterhub_fin.plugin.stored_tensors import StoredTensors
 from adapterhub_fin.plugin.trusted_code import is_remote_code_trusted
 from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin.registries import located
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin.plugin.interfaces import MethodImplementation
     from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry.io.safetensors_header import TensorInfo
     from adapterhub_fin_registry.model.version import AnyReference
 else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")
@@ -58,6 +62,12 @@ class ResolvedVersion:
     folder: Path
     method: MethodImplementation
     head: HeadImplementation | None
+    tensors: StoredTensors | None = None  # of the verified bytes of its file, where they were read
+
+    @property
+    def header(self) -> Mapping[str, TensorInfo] | None:
+        """Return what describes the tensors, where they were read."""
+        return None if self.tensors is None else self.tensors.header
 
     @property
     def modules_to_save(self) -> tuple[str, ...]:
@@ -79,6 +89,15 @@ def files_of(registry: Registry, version: Version) -> ResolvedVersion:
         registry.check_remote_code(version.name)
     folder = registry.path(version)
     return ResolvedVersion(registry, version, folder, *_plugins(version))
+
+
+def read_version(registry: Registry, version: Version) -> ResolvedVersion:
+    """Return what `files_of` does, with the tensors of its file in memory: those of the bytes that were verified."""
+    if is_remote_code_trusted():
+        registry.check_remote_code(version.name)
+    data = registry.read_files(version, (WEIGHTS,)).get(WEIGHTS)
+    tensors = None if data is None else StoredTensors.of(data, f"{version.reference}: {WEIGHTS}")
+    return ResolvedVersion(registry, version, version.files, *_plugins(version), tensors)
 
 
 def is_same_head(start: ResolvedVersion, name: str, head: HeadImplementation) -> bool:

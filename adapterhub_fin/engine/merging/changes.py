@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from safetensors import safe_open
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.build_plugin import build_plugin
@@ -27,7 +24,7 @@ from adapterhub_fin.plugin.adapter_files import CONFIG, PREFIX, WEIGHTS, head_mo
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.low_rank import LowRank
 from adapterhub_fin.plugin.manager import extensions
-from adapterhub_fin_registry.io.safetensors_header import read_header
+from adapterhub_fin.plugin.stored_tensors import StoredTensors
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +47,8 @@ EXTRAS = {  # other tensors of a LoRA's file, by a part of their names
 class StoredChanges(ABC):
     """Represent what one stored adapter changes; reading a matrix reads only that matrix from disk."""
 
-    def __init__(self, folder: Path, called: str, config: Mapping[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, tensors: StoredTensors, called: str, config: Mapping[str, Any]) -> None:
+        self.tensors = tensors
         self.called = called  # how messages name the adapter
         self.config = config  # adapter_config.json, verbatim; empty where the method writes none
         self.parameters: dict[str, AdaptedParameter] = {}  # by the parameter's name in the model, sorted
@@ -60,16 +57,6 @@ class StoredChanges(ABC):
         self.dtypes: tuple[torch.dtype, ...] = ()  # of the factors
         self._full_tensors: dict[str, str] = {}  # the same parameters' names in the file
         self._magnitudes: dict[str, str] = {}  # names in the file of DoRA's magnitudes, by the parameter's name
-        self._opened: Any = None  # the file, inside `reading`
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Keep the file open for this block, in which one thread reads many tensors."""
-        with safe_open(self.folder / WEIGHTS, "pt") as self._opened:
-            try:
-                yield
-            finally:
-                self._opened = None
 
     @abstractmethod
     def change(self, name: str) -> LowRank:
@@ -104,10 +91,7 @@ class StoredChanges(ABC):
         return chosen or not isinstance(self.config.get("target_modules"), list)
 
     def _tensor(self, name: str) -> Tensor:
-        if self._opened is not None:
-            return self._finite(self._opened.get_tensor(name), name)
-        with safe_open(self.folder / WEIGHTS, "pt") as file:  # mapped: only this tensor's pages are read
-            return self._finite(file.get_tensor(name), name)
+        return self._finite(self.tensors[name], name)
 
     def _finite(self, tensor: Tensor, name: str) -> Tensor:
         # A sum that is finite has finite terms, and takes a tenth of the time; it may overflow where no term does.
@@ -144,11 +128,16 @@ class _LoraFolder(StoredChanges):
     """Read a plain PEFT folder of type LORA."""
 
     def __init__(
-        self, folder: Path, called: str, config: Mapping[str, Any], modules_to_save: tuple[str, ...], base_at_hand: bool
+        self,
+        tensors: StoredTensors,
+        called: str,
+        config: Mapping[str, Any],
+        modules_to_save: tuple[str, ...],
+        base_at_hand: bool,
     ) -> None:
-        super().__init__(folder, called, config)
+        super().__init__(tensors, called, config)
         check_plain(config, called, base_at_hand=base_at_hand)
-        header = read_header(folder / WEIGHTS, f"{called}: {WEIGHTS}")
+        header = tensors.header
         shapes = {name: tuple(info.shape) for name, info in header.items()}
         self._pairs: dict[str, tuple[str, str]] = {}  # names in the file of A and B, by the parameter's name
         factors = set()
@@ -216,19 +205,20 @@ class _OtherMethod(StoredChanges):
     def __init__(
         self,
         folder: Path,
+        tensors: StoredTensors,
         called: str,
         config: Mapping[str, Any],
         modules_to_save: tuple[str, ...],
         stored: StoredMethod,
     ) -> None:
-        super().__init__(folder, called, config)
+        super().__init__(tensors, called, config)
         factors = _factors(folder, called, stored)
         check_plain(config, called)
         self._changes = {f"{module}.weight": change for module, change in sorted(factors.changes.items())}
         for name, change in self._changes.items():
             self.parameters[name] = AdaptedParameter(name.removesuffix(".weight"), "linear", change.shape)
         self.dtypes = tuple(sorted({change.left.dtype for change in self._changes.values()}, key=str))
-        header = read_header(folder / WEIGHTS, f"{called}: {WEIGHTS}")
+        header = tensors.header
         modules = (*modules_to_save, *head_modules(config, {name: tuple(info.shape) for name, info in header.items()}))
         self._read_full_tensors(header, modules, factors.tensors)
 
@@ -239,8 +229,10 @@ class _OtherMethod(StoredChanges):
         return change
 
 
-def changes_of(version: Version, *, base_at_hand: bool = False) -> StoredChanges:
+def changes_of(version: Version, *, base_at_hand: bool = False, tensors: StoredTensors | None = None) -> StoredChanges:
     """Return what a version changes, read from its files without verifying them: do that first, with `Registry.path`.
+
+    `tensors` are those of verified bytes, in place of its file's.
 
     Raises BadMerge, NotAnAdapter or PluginError as `open_changes`.
     """
@@ -251,6 +243,7 @@ def changes_of(version: Version, *, base_at_hand: bool = False) -> StoredChanges
         method=version.manifest.method,
         modules_to_save=tuple(head.modules_to_save) if head else (),
         base_at_hand=base_at_hand,
+        tensors=tensors,
     )
 
 
@@ -261,8 +254,9 @@ def open_changes(
     method: StoredMethod | None = None,
     modules_to_save: tuple[str, ...] = (),
     base_at_hand: bool = False,
+    tensors: StoredTensors | None = None,
 ) -> StoredChanges:
-    """Return what the adapter in a folder changes.
+    """Return what the adapter in a folder changes; its file is mapped into memory unless its `tensors` are given.
 
     `modules_to_save` names modules stored in full, in addition to those of the configuration. Set `base_at_hand` if the
     base's weights are available too, so that DoRA's `magnitude` can be applied. Raises BadMerge for an adapter that is
@@ -270,12 +264,18 @@ def open_changes(
     """
     config = _config(folder / CONFIG, called)
     if config.get("peft_type") == "LORA":
-        return _LoraFolder(folder, called, config, modules_to_save, base_at_hand)
+        opened = tensors if tensors is not None else _opened(folder, called)
+        return _LoraFolder(opened, called, config, modules_to_save, base_at_hand)
     if method is None:
         raise BadMerge(
             f"{called} is of the type {config.get('peft_type')}, and only LORA can be read without its method"
         )
-    return _OtherMethod(folder, called, config, modules_to_save, method)
+    opened = tensors if tensors is not None else _opened(folder, called)
+    return _OtherMethod(folder, opened, called, config, modules_to_save, method)
+
+
+def _opened(folder: Path, called: str) -> StoredTensors:
+    return StoredTensors.open(folder / WEIGHTS, f"{called}: {WEIGHTS}")
 
 
 def _config(path: Path, called: str) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from adapterhub_fin.engine.peft.embeddings import live_embeddings, stored_embeddings
 from adapterhub_fin.errors import WriteFailed, WrongTensors
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
+from adapterhub_fin.plugin.stored_tensors import StoredTensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,9 +60,8 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def fill_adapter(method: MethodImplementation, model: nn.Module, adapter_name: str, folder: Path) -> None:
     """Copy a folder's tensors into an adapter of the same structure, and its full embeddings into the base."""
     import torch
-    from safetensors.torch import load_file
 
-    stored = load_file(folder / WEIGHTS)
+    stored = StoredTensors.open(folder / WEIGHTS)
     live = live_embeddings(model, stored_embeddings(model, folder))
     method.fill(model, adapter_name, {name: value for name, value in stored.items() if name not in live})
     with torch.no_grad():

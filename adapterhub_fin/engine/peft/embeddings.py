@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
-
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.errors import WrongBase
 from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS, bare_name, head_modules
 from adapterhub_fin.plugin.model_parts import unwrapped, vocabulary_size
-from adapterhub_fin_registry.io.safetensors_header import read_header
+from adapterhub_fin.plugin.stored_tensors import StoredTensors
+from adapterhub_fin_registry.io.safetensors_header import TensorInfo, read_header
 
 if TYPE_CHECKING:
     import torch
@@ -49,12 +48,14 @@ class StoredEmbeddings:
         return base_size is not None and size is not None and self.trained_rows.issuperset(range(base_size, size))
 
 
-def stored_embeddings(model: nn.Module, folder: Path) -> StoredEmbeddings:
-    """Find what a folder stores of the model's input and output embeddings."""
+def stored_embeddings(
+    model: nn.Module, folder: Path, header: Mapping[str, TensorInfo] | None = None
+) -> StoredEmbeddings:
+    """Find what a folder stores of the model's input and output embeddings; `header` is its file's, if it was read."""
     if not (folder / CONFIG).is_file():
         return StoredEmbeddings({}, (), 0, frozenset())  # a third party's method, with its own files
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    shapes = {name: tuple(info.shape) for name, info in read_header(folder / WEIGHTS).items()}
+    shapes = {name: tuple(info.shape) for name, info in (header or read_header(folder / WEIGHTS)).items()}
     saved = head_modules(config, {bare_name(name, config): shape for name, shape in shapes.items()})
     trained = frozenset(_trained_rows(config))
     overwrites, modules, rows = {}, set(), max((row + 1 for row in trained), default=0)
@@ -136,10 +137,11 @@ def live_embeddings(model: nn.Module, stored: StoredEmbeddings) -> dict[str, Ten
 
 def changed_embeddings(live: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
     """Return the stored tensors whose values differ from the base's, by their names in the file."""
-    changed = {}
-    with safe_open(folder / WEIGHTS, "pt") as file:
-        for name, parameter in live.items():
-            value: Tensor = file.get_tensor(name)
-            if value.shape != parameter.shape or not torch.equal(value.to(parameter), parameter):
-                changed[name] = value
+    if not live:
+        return {}
+    changed, stored = {}, StoredTensors.open(folder / WEIGHTS)
+    for name, parameter in live.items():
+        value = stored[name]
+        if value.shape != parameter.shape or not torch.equal(value.to(parameter), parameter):
+            changed[name] = value
     return changed

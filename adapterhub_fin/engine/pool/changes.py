@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +15,8 @@ class Change(Protocol):
     """Define what an adapter adds to one layer."""
 
     @property
-    def bytes(self) -> int: ...
+    def tensors(self) -> Iterable[Tensor]:
+        """Return what the change keeps in memory."""
 
     def add(self, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
         """Add to `output` (rows, ..., out), in place, what belongs to `inputs` (rows, ...)."""
@@ -33,8 +35,8 @@ class LinearChange:
     bias: Tensor | None = None
 
     @property
-    def bytes(self) -> int:
-        return size_of(self.down, self.up, self.bias)
+    def tensors(self) -> Iterable[Tensor]:
+        return (self.down, self.up) if self.bias is None else (self.down, self.up, self.bias)
 
     def add(self, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
         """Add the change to `output` (rows, ..., out), in place, computed in the factors' own dtype."""
@@ -56,8 +58,8 @@ class EmbeddingChange:
     scale: float
 
     @property
-    def bytes(self) -> int:
-        return size_of(self.table, self.up)
+    def tensors(self) -> Iterable[Tensor]:
+        return self.table, self.up
 
     def add(self, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
         """Add the rows of `table` @ up for the token ids `inputs` to `output` (rows, tokens, size), in place."""
@@ -75,14 +77,15 @@ class ModuleChange:
     module: nn.Module
 
     @property
-    def bytes(self) -> int:
-        return size_of(*self.module.parameters())
+    def tensors(self) -> Iterable[Tensor]:
+        return self.module.parameters()
 
     def add(self, layer: nn.Module, inputs: Tensor, output: Tensor) -> None:
         """Replace `output` (rows, ..., out), in place, by what the module makes of `inputs` (rows, ..., in)."""
         output.copy_(self.module(inputs))
 
 
-def size_of(*tensors: Tensor | None) -> int:
-    """Return the bytes of tensors of any shape."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
+def size_of(tensors: Iterable[Tensor]) -> int:
+    """Return the bytes of memory that tensors of any shape keep; those of a memory that several share count once."""
+    storages = {(storage := tensor.untyped_storage()).data_ptr(): storage.nbytes() for tensor in tensors}
+    return sum(storages.values())

@@ -21,7 +21,7 @@ from adapterhub_fin.engine.base.padding import padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.importing.read_folder import task_of
 from adapterhub_fin.engine.inference.attach import base_requirements
-from adapterhub_fin.engine.inference.find import ResolvedVersion, files_of
+from adapterhub_fin.engine.inference.find import ResolvedVersion, read_version
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.engine.pool.resident import Resident, plain_changes, private, shared
@@ -67,7 +67,7 @@ class Loader:
     def load(self, version: Version, registry: Registry) -> Resident:
         """Return a version in memory, its files verified and its base checked. Raises what `ahf.load` raises."""
         with trusting_remote_code(self._trusted):
-            resolved = files_of(registry, version)
+            resolved = read_version(registry, version)
             try:
                 return shared(resolved, self._trunk(resolved), plain_changes(resolved))
             except Unsupported as error:
@@ -95,7 +95,8 @@ class Loader:
             quantization = expected_base(resolved.registry, resolved.version).quantization
             key = json.dumps([structure, quantization], sort_keys=True)
             if key not in self._trunks:
-                base, apart, grown = base_requirements(skeleton, resolved, stored_embeddings(skeleton, resolved.folder))
+                stored = stored_embeddings(skeleton, resolved.folder, resolved.header)
+                base, apart, grown = base_requirements(skeleton, resolved, stored)
                 check_shape(skeleton, base, apart, self.called, grown=grown)  # before gigabytes are read
                 self._trunks[key] = self._loaded(resolved)
             return self._trunks[key]
@@ -103,7 +104,7 @@ class Loader:
     def _skeleton(self, resolved: ResolvedVersion) -> tuple[nn.Module, str]:
         """Return a version's model without values, and the digest of its backbone's structure."""
         head = resolved.head
-        task = task_of(resolved.folder)[0]
+        task = task_of(resolved.folder, resolved.header)[0]
         if head is None and task not in (None, "FEATURE_EXTRACTION", "CAUSAL_LM", "SEQ_CLS"):
             raise Unsupported(f"{resolved.version.reference} is for the task {task}, which no head here serves")
         signature = head_signature(resolved) if head is not None else "none"

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ class Resident:
 
 def private(adapter: Adapter, reason: str) -> Resident:
     """Hold an adapter that has a base of its own, all of whose bytes count."""
-    size = size_of(*{id(tensor): tensor for tensor in adapter.model.parameters()}.values())
+    size = size_of(adapter.model.parameters())
     return Resident(
         adapter.version,
         adapter.method,
@@ -89,10 +90,10 @@ def shared(resolved: ResolvedVersion, trunk: Trunk, stored: StoredChanges) -> Re
     shell, embeddings = trunk.head_for(resolved)
     if embeddings.modules or embeddings.trained_rows:
         raise Unsupported("it brings embeddings of its own")
-    with stored.reading():
-        reader = _Reader(resolved, trunk, shell, stored)
-        changes, own = reader.changes(), reader.shell()
-    size = sum(change.bytes for change in changes.values()) + (size_of(*own.parameters()) if own is not None else 0)
+    reader = _Reader(resolved, trunk, shell, stored)
+    changes, own = reader.changes(), reader.shell()
+    tensors = chain.from_iterable(change.tensors for change in changes.values())
+    size = size_of(chain(tensors, own.parameters() if own is not None else ()))
     tokenizer = with_chat_template(trunk.tokenizer, resolved.head)
     length = max_length(resolved.version, trunk.tokenizer)
     facts = resolved.version, resolved.method, resolved.head, tokenizer, length
@@ -107,7 +108,7 @@ def plain_changes(resolved: ResolvedVersion) -> StoredChanges:
     if (resolved.folder / CONFIG).is_file() and (reason := why_not_plain(read_settings(resolved.folder))):
         raise Unsupported(reason)
     try:
-        return changes_of(resolved.version)
+        return changes_of(resolved.version, tensors=resolved.tensors)
     except BadMerge as error:
         raise Unsupported(str(error)) from error
 
@@ -179,9 +180,12 @@ class _Reader:
         return self._ready(change.left[:, 0])
 
     def _ready(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of any shape as layers compute with it: as PEFT does, in float32 at least."""
+        """Return a tensor of any shape as layers compute with it: as PEFT does, in float32 at least.
+
+        On the CPU it stays a view of the version's bytes where these are of such a dtype.
+        """
         wide = tensor if tensor.dtype == torch.float64 else tensor.float()
-        return wide.contiguous().to(self.trunk.device, copy=True)
+        return wide.to(self.trunk.device)
 
     def shell(self) -> nn.Module | None:
         """Return the head with the version's values. Raises WrongTensors unless they match one to one."""

@@ -64,7 +64,7 @@ class Trunk:
         """
         with self._lock:
             shell = self._prototype(resolved)
-            stored = stored_embeddings(shell, resolved.folder)
+            stored = stored_embeddings(shell, resolved.folder, resolved.header)
             self._check(resolved, shell, stored)
         return shell, stored
 
@@ -101,6 +101,8 @@ class Trunk:
         core = name.removeprefix(prefix)
         inside = name.startswith(prefix) and (prefix or shell is self.backbone)
         owner, key = (self.backbone, core) if inside else (self.model, f"model:{name}")
+        if key in self._hooked:
+            return key, self._hooked[key]
         try:
             module = owner.get_submodule(core if inside else name)
         except AttributeError as error:

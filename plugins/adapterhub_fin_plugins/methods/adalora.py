@@ -106,14 +106,15 @@ class AdaLora(PeftMethod):
         Pruned entries are not in the file. Raises NotAnAdapter for tensors or a configuration that don't fit together.
         """
         import torch
-        from safetensors.torch import load_file
+
+        from safetensors.torch import load
 
         from adapterhub_fin.plugin import LowRank
 
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         initial, alpha = _rank(config, "init_r", 12), _alpha(config)
         scale = (alpha if alpha > 0 else initial) / (initial + 1e-5)
-        stored = load_file(folder / WEIGHTS)
+        stored = load((folder / WEIGHTS).read_bytes())  # safetensors 0.8's load_file loses memory at each tensor
         parts = {name: name.rpartition(".") for name in stored if name.endswith(PARTS)}
         changes = {}
         for module in sorted({module for module, _, _ in parts.values()}):

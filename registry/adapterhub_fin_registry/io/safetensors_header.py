@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
@@ -53,10 +55,23 @@ def read_header(path: Path, called: str | None = None) -> dict[str, TensorInfo]:
     """
     called = called or str(path)
     try:
-        with open_regular(path) as file:
+        with open_regular(path) as file, _named(called):
             return _read(file)
     except NotRegularError as error:
         raise NotAnAdapter(f"{called} isn't a plain file: replace it by the file itself") from error
+
+
+def parse_header(data: bytes | bytearray, called: str) -> dict[str, TensorInfo]:
+    """Return what `read_header` does, of a file whose bytes are at hand. Raises NotAnAdapter."""
+    with _named(called):
+        length = _header_size(bytes(data[: len(_POINTER)]), len(data))
+        return _tensors(_parse(bytes(data[8 : 8 + length])), len(data) - 8 - length)
+
+
+@contextmanager
+def _named(called: str) -> Iterator[None]:
+    try:
+        yield
     except _HeaderError as error:
         raise NotAnAdapter(f"{called} isn't a valid safetensors file, {error}: save or download it again") from error
     except _PointerError as error:
@@ -75,7 +90,13 @@ def lfs_pointer(called: str) -> NotAnAdapter:
 
 def _read(file: BinaryIO) -> dict[str, TensorInfo]:
     size = os.fstat(file.fileno()).st_size
-    start = file.read(len(_POINTER))
+    length = _header_size(file.read(len(_POINTER)), size)
+    file.seek(8)
+    return _tensors(_parse(file.read(length)), size - 8 - length)
+
+
+def _header_size(start: bytes, size: int) -> int:
+    """Return how many bytes the header of a file of that size has, by the file's first bytes."""
     if is_lfs_pointer(start):
         raise _PointerError
     if len(start) < 8:
@@ -85,8 +106,7 @@ def _read(file: BinaryIO) -> dict[str, TensorInfo]:
         _bad(f"its header claims {length} bytes, beyond the {HEADER_LIMIT} allowed")
     if length > size - 8:
         _bad("its header claims more bytes than the file has")
-    file.seek(8)
-    return _tensors(_parse(file.read(length)), size - 8 - length)
+    return length
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -401,13 +401,13 @@ class Manifest(_Part):
         return self
 
     @classmethod
-    def parse(cls, data: bytes) -> Manifest:
-        """Return the manifest that canonical bytes hold.
+    def parse(cls, data: bytes, document: Mapping[str, Any] | None = None) -> Manifest:
+        """Return the manifest that canonical bytes hold; `document` spares reading the JSON where it was read before.
 
-        Raises BadManifest for bytes that aren't a manifest in canonical form.
+        Raises BadManifest for bytes that aren't a manifest in canonical form, and for a document of other bytes.
         """
         try:
-            manifest = cls.model_validate(json.loads(data))
+            manifest = cls.model_validate(json.loads(data) if document is None else document)
         except ValidationError as error:
             raise BadManifest(f"this isn't a manifest that can be used: {_first(error)}") from error
         except (ValueError, RecursionError) as error:

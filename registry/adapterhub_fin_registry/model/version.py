@@ -82,7 +82,7 @@ class Version:
         from adapterhub_fin_registry.model.manifest import Manifest
 
         try:
-            return Manifest.parse(self.manifest_bytes)
+            return Manifest.parse(self.manifest_bytes, self.__dict__.get("data"))
         except BadManifest as error:
             raise Corrupted(f"{self.folder / 'manifest.json'} can't be used: {error}") from error
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,13 +17,13 @@ from adapterhub_fin_registry.model.manifest import StoredFile, Tensor
 from adapterhub_fin_registry.model.version import Version
 
 
-def verify_files(version: Version, memory: Memory | None = None) -> None:
-    """Compare every file with its size and SHA-256 in the manifest.
+def verify_files(version: Version, memory: Memory | None = None, read: Collection[str] = ()) -> dict[str, bytearray]:
+    """Compare every file with its size and SHA-256 in the manifest; return the verified bytes of those named in `read`.
 
-    With a memory, a file that is unchanged since it was hashed isn't read again. Raises Corrupted if a file is missing,
-    altered, unreadable or not in the manifest.
+    With a memory, a file that is unchanged since it was hashed isn't hashed again. Raises Corrupted if a file is
+    missing, altered, unreadable or not in the manifest.
     """
-    memory = memory or Memory()
+    memory, contents = memory or Memory(), {}
     if version.files.is_symlink():
         raise Corrupted(f"{version.files} is a link: replace it by the folder itself")
     expected = {file.path: file for file in version.manifest.files}
@@ -34,13 +35,17 @@ def verify_files(version: Version, memory: Memory | None = None) -> None:
             raise _altered(version, path, "is missing")
         try:
             with open_regular(version.files / path) as opened:
-                is_unaltered = is_whole(opened, file, memory)
+                data = _whole(opened, file, memory) if path in read else None
+                is_unaltered = data is not None or (path not in read and is_whole(opened, file, memory))
         except NotRegularError as error:
             raise _altered(version, path, "isn't a plain file") from error
         except OSError as error:
             raise _altered(version, path, f"can't be read ({error.strerror})") from error
         if not is_unaltered:
             raise _altered(version, path, "has other bytes than its manifest says")
+        if data is not None:
+            contents[path] = data
+    return contents
 
 
 def verify_tensors(version: Version) -> None:
@@ -75,6 +80,30 @@ def is_whole(file: BinaryIO, expected: StoredFile, memory: Memory) -> bool:
     size, sha256 = hash_open(file)
     memory.learn(state, sha256, since)
     return (size, sha256) == (expected.size, expected.sha256)
+
+
+def _whole(file: BinaryIO, expected: StoredFile, memory: Memory) -> bytearray | None:
+    """Return the bytes of an open file, which are those of a manifest's entry; None where they aren't.
+
+    A memory counts only for a file that is in one state before it is read and after. Raises OSError if it can't be
+    read.
+    """
+    since = time.time_ns()
+    state = os.fstat(file.fileno())
+    if state.st_size != expected.size:
+        return None
+    data = bytearray(expected.size)
+    if file.readinto(data) != expected.size or file.read(1):  # type: ignore[attr-defined]
+        return None
+    if memory.recall(state) == expected.sha256 and _state(os.fstat(file.fileno())) == _state(state):
+        return data
+    sha256 = hashlib.sha256(data).hexdigest()
+    memory.learn(state, sha256, since)
+    return data if sha256 == expected.sha256 else None
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[str]:
