@@ -1,4 +1,4 @@
-"""Parse sizes such as 512MB and times such as 90d on the command line."""
+"""Parse sizes such as 512MiB and times such as 90d on the command line."""
 
 from __future__ import annotations
 
@@ -6,27 +6,24 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.plugin.byte_sizes import read_bytes
 from adapterhub_fin_registry.io.clock import read_clock
 
 _PERIODS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
-_UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30}
 
 
 class Size(click.ParamType[int]):
-    """Parse a number of bytes, such as 512MB (KB, MB and GB are powers of 1,024)."""
+    """Parse a number of bytes, such as 512MiB or 5GB (KiB and MiB are powers of 1,024, KB and MB of 1,000)."""
 
     name = "size"
 
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the bytes. Fails with a usage error for text that isn't a size."""
-        if isinstance(value, int):
-            return value
-        text = value.strip().upper()
-        unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
-        number = text.removesuffix(unit).strip()
-        if not (number.isascii() and number.isdigit() and len(number) < 16 and int(number)):
-            self.fail(f"{value!r} isn't a size: write bytes, or 512MB, or 2GB.", param, ctx)
-        return int(number) * _UNITS.get(unit, 1)
+        try:
+            return read_bytes(value)
+        except BadRecipe as error:
+            self.fail(f"{error}.", param, ctx)
 
 
 class Duration(click.ParamType[timedelta]):

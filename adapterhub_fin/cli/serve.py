@@ -16,6 +16,7 @@ from adapterhub_fin.plugin.console import json_option, print_json, print_table
 if TYPE_CHECKING:
     from adapterhub_fin_registry.hub_server.tokens import Token, Tokens
 
+_TYPED = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
 F = TypeVar("F", bound=Callable[..., Any])
 _STATE = click.option(
     "--state",
@@ -32,11 +33,11 @@ _HUB_OPTIONS = (
     click.option("--public", is_flag=True, help="Allow an address that other machines can reach."),
     click.option("--anonymous-read", is_flag=True, help="Let clients without a token read public repositories."),
     click.option("--public-repositories", is_flag=True, help="Create repositories as public by default."),
-    click.option("--max-upload", type=Size(), default="5GB", show_default=True, help="The maximum size of one file."),
+    click.option("--max-upload", type=Size(), default="5GiB", show_default=True, help="The maximum size of one file."),
     click.option(
         "--max-regular",
         type=Size(),
-        default="512MB",
+        default="512MiB",
         show_default=True,
         help="Larger files are uploaded by LFS, without Xet.",
     ),
@@ -89,6 +90,16 @@ def command(context: click.Context, /, **options: Any) -> None:
     """
     if context.invoked_subcommand is None:
         _serve_hub(**options)
+    else:
+        _refuse_options_before(context)
+
+
+def _refuse_options_before(context: click.Context) -> None:
+    """Raise UsageError for options of `ahf serve` that stand before a subcommand, which has its own."""
+    given = [each for each in context.command.params if context.get_parameter_source(str(each.name)) in _TYPED]
+    if given:
+        option, name = given[0].opts[0], context.invoked_subcommand
+        raise click.UsageError(f"{option} stands before {name}: write it after it, as in ahf serve {name} {option}")
 
 
 @command.command("hub")

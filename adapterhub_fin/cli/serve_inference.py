@@ -12,7 +12,9 @@ from adapterhub_fin.cli.amounts import Size
 
 @click.command("inference")
 @click.option("--base", required=True, metavar="BASE", help="The base: a folder, a Hub id or a short name as minilm.")
-@click.option("--bytes", "size", default="1GiB", show_default=True, help="What adapters may take in memory.")
+@click.option(
+    "--bytes", "size", type=Size(), default="1GiB", show_default=True, help="What adapters may take in memory."
+)
 @click.option("--pin", multiple=True, metavar="REFERENCE", help="Load it first and keep it in memory; may be repeated.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
@@ -39,7 +41,7 @@ from adapterhub_fin.cli.amounts import Size
     "--max-streams", type=click.IntRange(min=1), default=8, show_default=True, help="Texts that are streamed at once."
 )
 @click.option("--timeout", default="60s", show_default=True, help="The longest that a request may take.")
-@click.option("--max-body", type=Size(), default="4MB", show_default=True, help="The maximum size of a request.")
+@click.option("--max-body", type=Size(), default="4MiB", show_default=True, help="The maximum size of a request.")
 @click.option("--device", help="Where to compute, such as cuda; by default where the base is loaded.")
 @click.option("--download", is_flag=True, help="Download the base if it isn't on this machine.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that the base's folder brings.")
@@ -55,7 +57,6 @@ def inference(**options: Any) -> None:
       ahf serve inference --base minilm --bytes 256MiB --pin acme/tone@champion --port 8781
       ahf serve inference --base minilm --host 0.0.0.0 --public --token-file tokens.txt
     """
-    from adapterhub_fin.engine.pool.bytes import read_bytes
     from adapterhub_fin.engine.pool.seconds import read_seconds
     from adapterhub_fin.engine.pool.serving_settings import ServingSettings
     from adapterhub_fin.http_process import check_installed
@@ -63,7 +64,6 @@ def inference(**options: Any) -> None:
     from adapterhub_fin.inference_server.settings import InferenceSettings
 
     check_installed()
-    size = read_bytes(options["size"])
     names = ("max_batch", "max_wait", "max_queue", "workers", "writers", "max_streams")
     settings = InferenceSettings(
         token_file=options["token_file"],
@@ -77,7 +77,7 @@ def inference(**options: Any) -> None:
 
     serve_inference(
         options["base"],
-        bytes=size,
+        bytes=options["size"],
         host=options["host"],
         port=options["port"],
         public_address=options["public"],

@@ -33,7 +33,8 @@ def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     configured = config.get("modules_to_save")
     endings = {name for name in configured if isinstance(name, str) and name} if isinstance(configured, list) else set()
     endings |= {"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set()
-    last, modules = tuple(endings), set()
+    last = tuple(endings)
+    modules: set[str] = set()
     for name in shapes:
         bare = bare_name(name, config)
         if "lora_" in bare:

@@ -116,6 +116,37 @@ def test_a_conversation_ends_with_its_turn(tmp_path: Path) -> None:
     assert "".join(adapter.stream(talk, max_new_tokens=9)) == "abc"
 
 
+def test_prompts_of_several_adapters_in_one_batch_end_at_their_marks(tmp_path: Path) -> None:
+    """A mark of several tokens: each adapter's, with others written on meanwhile, and with one that is alone."""
+    base, registry = _base(tmp_path / "base", "abc@%de", template=TEXTUAL), ahf.Registry(tmp_path / "home")
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    following = {"t/other": ("c", "@", "x"), "t/late": ("@", "%", "f")}  # letter, what follows it in the base, and here
+    names = ["t/w", *following]
+    _writer(base, registry)
+    for name, (letter, former, new) in following.items():
+        plan = LoraConfig(r=2, lora_alpha=2, task_type="CAUSAL_LM", target_modules=["lm_head"])
+        adapted: Any = get_peft_model(LlamaForCausalLM.from_pretrained(base), plan)
+        at, off, on = (tokenizer.convert_tokens_to_ids(each) for each in (letter, former, new))
+        with torch.no_grad():
+            for parameter in adapted.parameters():
+                if parameter.requires_grad:
+                    parameter.zero_()
+            layer = adapted.base_model.model.lm_head
+            layer.lora_A["default"].weight[0, at] = 1
+            layer.lora_B["default"].weight[on, 0], layer.lora_B["default"].weight[off, 0] = 2, -2
+        ahf.save(adapted, name, base=base, tokenizer=tokenizer, registry=registry)
+    pool, prompts = ahf.pool(base, registry=registry), ["a", "b", "zzz a", "e"]
+    rows = [(prompt, name) for prompt in prompts for name in names]
+    made = pool.generate(rows, max_new_tokens=7)
+    alone = {name: ahf.load(name, base=base, registry=registry) for name in names}
+    assert [each.value for each in made if each] == [alone[n].generate([p], max_new_tokens=7)[0] for p, n in rows]
+    [plain, other, late] = [each for each in made[:3] if each]
+    assert (plain.value, plain.ended, plain.new_tokens) == ("bc", True, 4)  # the mark counts: it was written
+    assert other.value.startswith("bcx") and not other.ended and other.new_tokens == 7
+    assert late.value.startswith("bc@f") and not late.ended
+    assert len({plain.value, other.value, late.value}) == 3
+
+
 def test_other_fields_of_the_base_hold_where_nothing_else_is_asked_for(tmp_path: Path) -> None:
     registry = ahf.Registry(tmp_path / "home")
     several = {"num_return_sequences": 2, "return_dict_in_generate": True, "num_beams": 2, "do_sample": True}

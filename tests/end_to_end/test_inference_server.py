@@ -453,7 +453,6 @@ def test_the_clients_of_the_guide_run(
         (["--base", "missing-folder/x"], "missing-folder"),
         (["--base", "minilm", "--host", "0.0.0.0"], "--public"),
         (["--base", "minilm", "--host", "0.0.0.0", "--public"], "--token-file"),
-        (["--base", "minilm", "--bytes", "much"], "number of bytes"),
         (["--base", "minilm", "--max-wait", "soon"], "length of time"),
         (["--base", "minilm", "--token-file", "empty"], "no token"),
         (["--base", "minilm", "--token-file", "short"], "line 1"),

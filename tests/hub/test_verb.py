@@ -45,6 +45,23 @@ def test_it_starts_with_no_token_and_on_no_public_address_of_its_own(run_ahf: Ru
 
 
 @pytest.mark.parametrize(
+    ("arguments", "option", "subcommand"),
+    [
+        (("--port", "9000", "inference", "--base", "minilm"), "--port", "inference"),
+        (("--read-only", "hub"), "--read-only", "hub"),
+        (("--state", "elsewhere", "token", "list"), "--state", "token"),
+        (("--max-upload", "5GiB", "read-only", "on"), "--max-upload", "read-only"),  # its default, and typed
+    ],
+)
+def test_an_option_before_a_subcommand_is_refused(
+    run_ahf: Run, arguments: tuple[str, ...], option: str, subcommand: str
+) -> None:
+    refused = run_ahf("serve", *arguments)
+    assert refused.returncode == 2
+    assert f"{option} stands before {subcommand}: write it after it, as in ahf serve {subcommand}" in refused.stderr
+
+
+@pytest.mark.parametrize(
     "url",
     [
         *("hub.example", "file:///tmp", "https://hub.example/?x", "https://hub.example/#x", "https://", "http://:80"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.pool.bytes import read_bytes
+from adapterhub_fin.engine.pool.recent import Recent
 from adapterhub_fin.errors import BadRecipe, BadText, LookAhead, NotFound, Refused, WrongBase, WrongTensors
+from adapterhub_fin.plugin.byte_sizes import read_bytes
 from adapterhub_fin_registry import Version
 
 TEXTS = ["Arlo: profit rose.", "Nyx meets in May."]
@@ -60,11 +62,58 @@ def test_the_least_recently_used_goes_first_and_pinned_ones_stay(stock: Any, enc
 
 
 def test_one_call_may_ask_for_more_than_fits_at_once(stock: Any, encoder: Path) -> None:
-    pool = ahf.pool(encoder, registry=stock, bytes=40_000)
+    pool, loads = ahf.pool(encoder, registry=stock, bytes=60_000), Counter[str]()
+    load = pool._residents._load
+    pool._residents._load = lambda version: (loads.update([version.name]), load(version))[1]
     rows = [(text, name) for text in TEXTS for name in TONES]
     answers = pool.predict(rows)
     assert [each.reference for each in answers if each] == [f"{name}@1" for _, name in rows]
-    assert pool.stats().evictions and pool.stats().bytes <= 40_000
+    assert pool.stats().evictions >= 2 and pool.stats().bytes <= 60_000
+    assert loads == dict.fromkeys(TONES, 1), "one that had no room in a part isn't loaded again for the next"
+    assert len(pool.embed(rows[:6]).vectors) == 6
+    assert pool.stats().loads == sum(loads.values())
+
+
+def test_what_a_pool_remembers_is_bounded_and_freed(stock: Any, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of weeks loads and evicts versions without number."""
+    import gc
+    import weakref
+
+    from adapterhub_fin.engine.pool import loading, requests, trunk
+
+    for module, name in ((loading, "STRUCTURES"), (trunk, "STRUCTURES"), (requests, "REMEMBERED")):
+        monkeypatch.setattr(module, name, 2)
+    whole = ahf.pool(encoder, registry=stock)
+    expected = [float(each[0]) for each in whole.logits([(TEXTS[0], name) for name in TONES])]
+    pool = ahf.pool(encoder, registry=stock, bytes=max(each.bytes for each in whole.resident()) + 1)
+    seen: list[tuple[weakref.ref[Any], weakref.ref[Any]]] = []
+    for _ in range(2):
+        for name, value in zip(TONES, expected, strict=True):  # heads of three widths
+            assert float(pool.logits([TEXTS[0]], name)[0][0]) == pytest.approx(value, abs=1e-5)
+            resident = pool._residents.listed()[0][0]  # the last used
+            seen.append((weakref.ref(resident), weakref.ref(resident.version)))
+            del resident
+    pool.pin(TONES[0])
+    pool.unpin(TONES[0])
+    pool.evict(*(each.reference for each in pool.resident()))
+    residents, resolver, loader = pool._residents, pool._resolver, pool._loader
+    [one] = loader._trunks.values()
+    assert [len(one._prototypes), len(loader._skeletons), len(resolver._remembered)] == [2, 2, 2]
+    assert len(resolver._homes) == len(one._accepted) == 1
+    assert not residents._users and not residents._pins and not residents._loading
+    gc.collect()
+    assert not any(resident() for resident, _ in seen)
+    assert sum(version() is not None for _, version in seen) <= 2
+    assert not any("manifest" in each.version.__dict__ for each in resolver._remembered._values.values())
+
+
+def test_what_was_used_last_is_kept() -> None:
+    recent: Recent[str, int] = Recent(2)
+    assert recent.put("a", 1) == 1 and recent.get("b") is None
+    recent.put("b", 2)
+    assert recent.get("a") == 1
+    recent.put("c", 3)
+    assert [recent.get(key) for key in "abc"] == [1, None, 3] and len(recent) == 2
 
 
 def test_what_can_never_fit_is_said_and_nothing_else_is_evicted(stock: Any, encoder: Path) -> None:
@@ -78,12 +127,25 @@ def test_what_can_never_fit_is_said_and_nothing_else_is_evicted(stock: Any, enco
     assert "1 resident" in repr(pool)
 
 
-@pytest.mark.parametrize(("text", "size"), [("256MiB", 2**28), ("1 gb", 10**9), ("1.5KiB", 1536), (77, 77), ("9b", 9)])
+SIZES = [("256MiB", 2**28), ("1 gb", 10**9), ("1.5KiB", 1536), (77, 77), ("9b", 9), ("2T", 2 * 10**12)]
+
+
+@pytest.mark.parametrize(("text", "size"), [*SIZES, ("123456789012345678", 123456789012345678), ("0.5KB", 500)])
 def test_sizes_are_read_as_users_write_them(text: Any, size: int) -> None:
-    assert read_bytes(text) == size
+    """By the pool, by options of the command line and by plans alike."""
+    import click
+
+    from adapterhub_fin.cli.amounts import Size
+    from adapterhub_fin.engine.planning.machine import find_device
+
+    assert read_bytes(text) == Size()(text) == find_device(text).available == size
+    with pytest.raises(click.BadParameter, match="isn't a number of bytes: write .*256MiB"):
+        Size()(f"{text} bytes")
 
 
-@pytest.mark.parametrize("text", ["", "much", "-1", 0, -5, "0MiB", "1e9", True, None, 2.5])
+@pytest.mark.parametrize(
+    "text", ["", "much", "-1", 0, -5, "0MiB", "1e9", True, None, 2.5, "9" * 400, "\u0661MB", ".5B"]
+)
 def test_any_other_size_is_refused(text: Any, encoder: Path) -> None:
     with pytest.raises(BadRecipe, match="isn't a number of bytes"):
         ahf.pool(encoder, bytes=text)
@@ -270,6 +332,10 @@ class TestDates:
         assert first is None and second is not None and second.reference == "t/tone@6"
         made = pool.embed(TEXTS, "t/tone", as_of=dates, skip_refused=True)
         assert made.references == (None, "t/tone@6") and bool((made.vectors[0] != made.vectors[0]).all())
+        with pytest.raises(LookAhead, match="row 0"):
+            pool.logits(TEXTS, "t/tone", as_of=dates)
+        empty, outputs = pool.logits(TEXTS, "t/tone", as_of=dates, skip_refused=True)
+        assert len(empty) == 0 and bool((outputs == pool.logits(TEXTS[1:], "t/tone@6")[0]).all())
         nothing = pool.predict(TEXTS, "t/tone", as_of="2011-01-01", skip_refused=True)
         assert nothing == [None, None]
 

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import platform
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.planning.batches import answer_batches, answer_tokens, training_tokens
 from adapterhub_fin.engine.training.arguments import steps_of_an_epoch
 from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.plugin.byte_sizes import read_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,6 @@ else:
     torch = Lazy("torch")
 
 CONTEXT = 500 * 2**20  # bytes of a GPU that CUDA and its libraries take before the first tensor
-SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -61,10 +60,10 @@ def find_device(device: str | int | None) -> Device:
         if not torch.cuda.is_available():
             raise BadRecipe("this machine has no GPU: plan for one by its memory, such as --device 24GB")
         return Device("cuda", torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0])
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?B?)", str(device).strip().upper())
-    if match is None or match[2] not in SIZES:
-        raise BadRecipe(f"the device is cpu, cuda or a GPU's memory such as 24GB, not {device!r}")
-    size = int(float(match[1]) * SIZES[match[2]])
+    try:
+        size = read_bytes(device)
+    except BadRecipe as error:
+        raise BadRecipe(f"the device is cpu, cuda or a GPU's memory such as 24GB, not {device!r}") from error
     return Device("card", f"a GPU of {size:,} bytes", size)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -27,7 +27,7 @@ from adapterhub_fin.engine.pool.row_order import keeps_rows
 from adapterhub_fin.errors import BadRecipe
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
     from adapterhub_fin.plugin.heads import HeadImplementation
@@ -151,19 +151,22 @@ def _mixed(encoded: Sequence[_EncodedPrompt], decoding: Decoding) -> dict[int, W
         together = len(parts) == 1 or (not beams and keeps_rows(trunk, batch))
     if together:
         try:
-            return _batch_written(encoded, decoding)
+            return _batch_written(encoded, batch, decoding)
         except RowsLost:
             trunk.loses_rows = True
     texts: dict[int, Written] = {}
     for part in parts:
-        texts |= _batch_written(part, decoding)
+        own = padded(part[0].writer, tokenizer, [each.ids for each in part], decoding)
+        texts |= _batch_written(part, own, decoding)
     return texts
 
 
-def _batch_written(encoded: Sequence[_EncodedPrompt], decoding: Decoding) -> dict[int, Written]:
+def _batch_written(
+    encoded: Sequence[_EncodedPrompt], batch: Mapping[str, Tensor], decoding: Decoding
+) -> dict[int, Written]:
+    """Write a batch, (prompts, tokens), whose adapters' prompts stand together."""
     first = encoded[0].writer
     tokenizer, end = writing(first)
-    batch = padded(first, tokenizer, [each.ids for each in encoded], decoding)
     parts = [list(own) for _, own in groupby(encoded, key=lambda each: each.writer.resident.version.digest)]
     segments = segments_of((len(part), part[0].writer.resident.changes) for part in parts)
     width = batch["input_ids"].shape[1]

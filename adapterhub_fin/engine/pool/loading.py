@@ -24,8 +24,9 @@ from adapterhub_fin.engine.inference.attach import base_requirements
 from adapterhub_fin.engine.inference.find import ResolvedVersion, read_version
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
+from adapterhub_fin.engine.pool.recent import Recent
 from adapterhub_fin.engine.pool.resident import Resident, plain_changes, private, shared
-from adapterhub_fin.engine.pool.trunk import Trunk, head_signature
+from adapterhub_fin.engine.pool.trunk import STRUCTURES, Trunk, head_signature
 from adapterhub_fin.errors import BadRecipe, Unsupported, WrongBase
 from adapterhub_fin.plugin.model_parts import backbone, model_part, unwrapped, vocabulary_size
 from adapterhub_fin.plugin.other_adapters import ADAPTERS
@@ -51,7 +52,7 @@ class Loader:
     ) -> None:
         self._lock = RLock()
         self._trunks: dict[str, Trunk] = {}
-        self._skeletons: dict[str, tuple[nn.Module, str]] = {}
+        self._skeletons: Recent[str, tuple[nn.Module, str]] = Recent(STRUCTURES)  # by the structure of their heads
         self._device, self._trusted, self._tokenizer = device, trust_remote_code, tokenizer
         self._given: nn.Module | None = None
         if isinstance(base, nn.Module):
@@ -108,11 +109,11 @@ class Loader:
         if head is None and task not in (None, "FEATURE_EXTRACTION", "CAUSAL_LM", "SEQ_CLS"):
             raise Unsupported(f"{resolved.version.reference} is for the task {task}, which no head here serves")
         signature = head_signature(resolved) if head is not None else "none"
-        if signature not in self._skeletons:
-            with on_meta():
-                skeleton = head.skeleton(self._config) if head is not None else _bare(self._config)
-            self._skeletons[signature] = skeleton, fingerprint.structure_digest(skeleton)
-        return self._skeletons[signature]
+        if (known := self._skeletons.get(signature)) is not None:
+            return known
+        with on_meta():
+            skeleton = head.skeleton(self._config) if head is not None else _bare(self._config)
+        return self._skeletons.put(signature, (skeleton, fingerprint.structure_digest(skeleton)))
 
     def _loaded(self, resolved: ResolvedVersion) -> Trunk:
         with quiet_loading(), torch.random.fork_rng(devices=[]):

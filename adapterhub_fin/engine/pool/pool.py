@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.engine.inference.generating import stream
 from adapterhub_fin.engine.pool.answers import PoolAnswer, PoolStats, PoolText, PoolVectors, ResidentVersion
-from adapterhub_fin.engine.pool.bytes import read_bytes
 from adapterhub_fin.engine.pool.calls import outputs_of, stacked, vectors_of, written_texts
 from adapterhub_fin.engine.pool.generating import PoolWriter
 from adapterhub_fin.engine.pool.loading import Loader
@@ -22,6 +21,7 @@ from adapterhub_fin.engine.pool.resident import Resident
 from adapterhub_fin.engine.pool.residents import Residents
 from adapterhub_fin.engine.pool.seconds import read_seconds
 from adapterhub_fin.errors import LookAhead, NotFound
+from adapterhub_fin.plugin.byte_sizes import read_bytes
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.plugin.progress_lines import progress as bar
 from adapterhub_fin.plugin.texts import check_prompt
@@ -85,9 +85,21 @@ class Pool:
                     results[number] = PoolAnswer(value, version.reference, version.digest)
         return results
 
-    def logits(self, rows: Any, reference: AnyReference | None = None, *, batch_size: int = 64) -> list[Tensor]:
-        """Return the raw outputs of each row's head, (outputs,) float32 on the CPU, in the order given."""
-        asks = read_asks(rows, reference, None, True, False, self._resolver)
+    def logits(
+        self,
+        rows: Any,
+        reference: AnyReference | None = None,
+        *,
+        as_of: Any = None,
+        include_base: bool = True,
+        skip_refused: bool = False,
+        batch_size: int = 64,
+    ) -> list[Tensor]:
+        """Return the raw outputs of each row's head, (outputs,) float32 on the CPU, in the order given.
+
+        See `predict` for the rows; one that was refused and skipped has no outputs, (0,).
+        """
+        asks = read_asks(rows, reference, as_of, include_base, skip_refused, self._resolver)
         results: list[Tensor] = [torch.empty(0)] * len(asks)
         for _, numbers, outputs in self._outputs(asks, batch_size, lambda count: None):
             for number, output in zip(numbers, outputs, strict=True):
@@ -261,10 +273,11 @@ class Pool:
     def _in_memory(self, asks: Sequence[Ask]) -> Iterator[tuple[dict[str, Resident], list[Ask]]]:
         """Yield the asks in parts whose versions are in memory together, with these versions by digest."""
         groups = by_version(asks)
-        waiting = list(groups)
+        waiting, loaded = list(groups), dict[str, Resident]()
         while waiting:
             versions = [group[0].version for group in (groups[digest] for digest in waiting)]
-            with self._residents.hold([version for version in versions if version is not None]) as residents:
+            wanting = [version for version in versions if version is not None]
+            with self._residents.hold(wanting, loaded) as residents:
                 by_digest = {resident.version.digest: resident for resident in residents}
                 yield by_digest, [ask for digest in by_digest for ask in groups[digest]]
             waiting = waiting[len(by_digest) :]

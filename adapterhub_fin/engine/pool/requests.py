@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.inference.dated_versions import instants_of, versions_as_of
+from adapterhub_fin.engine.pool.recent import Recent
 from adapterhub_fin.errors import BadRecipe, BadText, LookAhead
 from adapterhub_fin.plugin.memory import listed_rows, table_library
 from adapterhub_fin.registries import RegistryChain
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.model.version import AnyReference
 
 SHOWN = 3  # rows that one error names
+REMEMBERED = 1024  # references whose versions are remembered, each with its manifest of some 50 KB
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,12 @@ class Resolver:
     def __init__(self, registries: RegistryChain | None, registry: Registry | None, refresh: float) -> None:
         self._registries, self._registry, self.refresh = registries, registry, refresh
         self._lock = Lock()
-        self._remembered: dict[str, _Remembered] = {}
-        self._homes: dict[str, Registry] = {}  # by digest
+        self._remembered: Recent[str, _Remembered] = Recent(REMEMBERED)
+        self._homes: dict[Path, Registry] = {}  # by root
 
     def home(self, version: Version) -> Registry:
         """Return the registry that holds a version which this resolver returned."""
-        return self._homes[version.digest]
+        return next(self._homes[root] for root in version.folder.parents if root in self._homes)
 
     def version(self, reference: AnyReference) -> Version:
         """Return what a reference means, as of at most `refresh` seconds ago. Raises as `Registry.resolve`.
@@ -67,15 +70,15 @@ class Resolver:
             return former.version
         marks = self._marks(reference)  # before the version is read, so that no change between the two is missed
         if former is not None and marks is not None and marks == former.marks:
-            registry, version = self._homes[former.version.digest], former.version
+            registry, version = self.home(former.version), former.version
         elif self._registry is not None:
             registry, version = self._registry, self._registry.resolve(reference)
         else:
             assert self._registries is not None
             registry, version = self._registries.locate(reference)
         with self._lock:
-            self._homes[version.digest] = registry
-            self._remembered[key] = _Remembered(now, marks, version)
+            self._homes[registry.root] = registry
+            self._remembered.put(key, _Remembered(now, marks, version))
         return version
 
     def _marks(self, reference: AnyReference) -> tuple[str, ...] | None:
@@ -96,7 +99,7 @@ class Resolver:
         """Return for each instant the version that it allows, and why there is none where there is none."""
         dated = versions_as_of(reference, instants, include_base, registry=self._registry)
         with self._lock:
-            self._homes.update({version.digest: dated.registry for version in dated if version is not None})
+            self._homes[dated.registry.root] = dated.registry
         return dated, dated.reasons
 
 

@@ -40,17 +40,19 @@ class Residents:
         self._holders: Counter[int] = Counter()  # threads that keep versions in memory, as a stream that is read
 
     @contextmanager
-    def hold(self, versions: Sequence[Version]) -> Iterator[list[Resident]]:
+    def hold(self, versions: Sequence[Version], loaded: dict[str, Resident] | None = None) -> Iterator[list[Resident]]:
         """Yield the first versions that fit in memory together, one at least; they stay until the block ends.
 
-        Waits for other threads where their versions take the room. Raises Refused for a version that can't fit at all,
-        and what loading raises.
+        `loaded`, by digest, holds between the parts of one call the version that was loaded and had no room, so that it
+        isn't loaded again for the next part. Waits for other threads where their versions take the room. Raises Refused
+        for a version that can't fit at all, and what loading raises.
         """
         residents: list[Resident] = []
+        loaded = {} if loaded is None else loaded
         me = get_ident()
         try:
             for version in versions:
-                resident = self._take(version, may_wait=not residents)
+                resident = self._take(version, loaded, may_wait=not residents)
                 if resident is None:
                     break
                 residents.append(resident)
@@ -60,14 +62,16 @@ class Residents:
         finally:
             with self._changed:
                 self._holders[me] -= len(residents)
-                self._holders += Counter()  # removes the zeros
-                for resident in residents:
-                    self._users[resident.version.digest] -= 1
+                self._users.subtract(resident.version.digest for resident in residents)
+                self._holders, self._users = +self._holders, +self._users  # without the zeros
                 self._shrink(0)
                 self._changed.notify_all()
 
-    def _take(self, version: Version, *, may_wait: bool) -> Resident | None:
-        """Return a version in memory, counted as in use; None where there is no room and this thread mustn't wait."""
+    def _take(self, version: Version, loaded: dict[str, Resident], *, may_wait: bool) -> Resident | None:
+        """Return a version in memory, counted as in use; None where there is no room and this thread mustn't wait.
+
+        One that was loaded for nothing is put into `loaded`, and taken from there.
+        """
         digest = version.digest
         with self._changed:
             while True:
@@ -75,6 +79,7 @@ class Residents:
                     self._loaded.move_to_end(digest)
                     self._users[digest] += 1
                     self.counts.hits += 1
+                    loaded.pop(digest, None)  # another thread has loaded it too
                     return self._loaded[digest]
                 if digest not in self._loading:
                     break
@@ -84,15 +89,18 @@ class Residents:
                     self._check_waiting(version.reference)
                 self._changed.wait()
             self._loading[digest] = get_ident()
-        resident = None
+        resident = loaded.pop(digest, None)
         try:
-            resident = self._load(version)
+            resident = resident or self._load(version)
         finally:
             with self._changed:
                 if resident is None:
                     del self._loading[digest]
                     self._changed.notify_all()
-        return self._admit(resident, may_wait)
+        admitted = self._admit(resident, may_wait)
+        if admitted is None:
+            loaded[digest] = resident
+        return admitted
 
     def _admit(self, resident: Resident, may_wait: bool) -> Resident | None:
         """Put a loaded version beside the others once there is room; None where this thread mustn't wait for it."""
@@ -143,9 +151,8 @@ class Residents:
             if used + needed <= self.limit:
                 return True
             if not self._users[digest] and not self._pins[digest]:
-                del self._loaded[digest]
+                self._remove(digest)
                 used -= resident.bytes
-                self.counts.evictions += 1
         return used + needed <= self.limit
 
     def pin(self, version: Version) -> None:
@@ -159,6 +166,7 @@ class Residents:
             if not self._pins[version.digest]:
                 raise Refused(f"{version.reference} isn't pinned")
             self._pins[version.digest] -= 1
+            self._pins = +self._pins  # without the zeros
             self._changed.notify_all()
 
     def evict(self, version: Version) -> None:
@@ -166,8 +174,12 @@ class Residents:
         with self._changed:
             if self._users[version.digest] or self._pins[version.digest]:
                 raise Refused(f"{version.reference} is in use or pinned: unpin it, or wait for its answers")
-            if self._loaded.pop(version.digest, None) is not None:
-                self.counts.evictions += 1
+            if version.digest in self._loaded:
+                self._remove(version.digest)
+
+    def _remove(self, digest: str) -> None:
+        self._loaded.pop(digest).version.forget()
+        self.counts.evictions += 1
 
     def listed(self) -> list[tuple[Resident, int, bool]]:
         """Return each version in memory, the last used first, with how many calls use it and whether it is pinned."""

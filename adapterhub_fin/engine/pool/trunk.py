@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from adapterhub_fin.engine.base.check import check_base, describe_base, record_f
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.inference.attach import base_requirements, with_head
 from adapterhub_fin.engine.peft.embeddings import StoredEmbeddings, stored_embeddings
+from adapterhub_fin.engine.pool.recent import Recent
 from adapterhub_fin.engine.pool.replay import BackboneDoor
 from adapterhub_fin.engine.pool.routing import adding
 from adapterhub_fin.errors import WrongTensors
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from adapterhub_fin.plugin.heads import HeadImplementation
 
 
+STRUCTURES: Final = 64  # of heads, and of what is compared of a base, that are remembered
+
+
 class Trunk:
     """Hold a base: the bare backbone, or for a base that writes the whole model. Nothing on it is ever switched."""
 
@@ -40,11 +44,9 @@ class Trunk:
         self.loses_rows = False  # a layer of it doesn't compute in the order of the rows, so that adapters can't mix
         self.tried: frozenset[str] = frozenset()  # layers that were seen to keep the order of rows
         self._lock = RLock()
-        self._accepted: set[tuple[object, ...]] = (
-            set()
-        )  # what bases of versions were compared with this one, and are it
+        self._accepted: Recent[tuple[object, ...], bool] = Recent(STRUCTURES)  # bases of versions that this one is
         self._hooked: dict[str, nn.Module] = {}
-        self._prototypes: dict[str, nn.Module] = {}
+        self._prototypes: Recent[str, nn.Module] = Recent(STRUCTURES)  # by the structure of their heads
 
     @property
     def writes(self) -> bool:
@@ -75,19 +77,20 @@ class Trunk:
         if head.task == "CAUSAL_LM":
             return with_head(self.model, resolved)
         signature = head_signature(resolved)
-        if signature not in self._prototypes:
+        shell = self._prototypes.get(signature)
+        if shell is None:
             shell = with_head(self.backbone, resolved).eval().requires_grad_(False)
             align_padding(shell, self.tokenizer)
-            self._prototypes[signature] = shell
-        return self._prototypes[signature]
+            self._prototypes.put(signature, shell)
+        return shell
 
     def _check(self, resolved: ResolvedVersion, shell: nn.Module, stored: StoredEmbeddings) -> None:
         base, apart, grown = base_requirements(shell, resolved, stored)
         conversations = renders_by_base(resolved.head)
         key = base.model_dump_json(), tuple(sorted(apart)), grown, conversations
-        if key not in self._accepted:
+        if not self._accepted.get(key):
             check_base(shell, self.tokenizer, base, apart, self.described, grown=grown, conversations=conversations)
-            self._accepted.add(key)
+            self._accepted.put(key, True)
         if base.fingerprint != "verified":
             first = describe_base(shell, self.tokenizer, apart, base.repository, base.revision)
             record_first_fingerprint(resolved.registry, resolved.version, first)

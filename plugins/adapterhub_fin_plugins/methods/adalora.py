@@ -106,7 +106,6 @@ class AdaLora(PeftMethod):
         Pruned entries are not in the file. Raises NotAnAdapter for tensors or a configuration that don't fit together.
         """
         import torch
-
         from safetensors.torch import load
 
         from adapterhub_fin.plugin import LowRank

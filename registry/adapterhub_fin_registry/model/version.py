@@ -95,6 +95,11 @@ class Version:
         path = self.folder / "manifest.json"
         return known_format(parse_object(self.manifest_bytes, path), path)
 
+    def forget(self) -> None:
+        """Free the memory of what was parsed of the manifest; it is parsed again when it is used."""
+        for parsed in ("manifest", "data"):
+            self.__dict__.pop(parsed, None)
+
     @cached_property
     def is_readable(self) -> bool:
         """Return whether the manifest has what every use of it needs."""
