@@ -10,6 +10,11 @@ from adapterhub_fin.engine.data.shards.token_shards import (
 )
 from adapterhub_fin.engine.data.shards.tokenize import (
     tokenize as tokenize,
+from adapterhub_fin.engine.evaluation.against import (
+    Against as Against,
+)
+from adapterhub_fin.engine.evaluation.against import (
+    verify_against as verify_against,
 )
 from adapterhub_fin.engine.evaluation.diff import (
     diff as diff,
@@ -294,6 +299,9 @@ from adapterhub_fin.plugin.interfaces import (
 )
 from adapterhub_fin.plugin.manager import (
     register as register,
+)
+from adapterhub_fin.publishing import (
+    add_base as add_base,
 )
 from adapterhub_fin.publishing import (
     import_folder as import_folder,

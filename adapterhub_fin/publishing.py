@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadReference, NotAnAdapter, ReadOnly
+from adapterhub_fin.errors import BadReference, NotAnAdapter, ReadOnly, Refused
 from adapterhub_fin.plugin.adapter_files import PICKLE
 from adapterhub_fin.plugin.descriptions import StoreKind
 from adapterhub_fin.plugin.manager import extensions
@@ -139,6 +139,53 @@ def import_folder(
         if incoming.manifest is not None:
             raise NotAnAdapter(f"{uri} is a version with a manifest: take it as it is, with `ahf pull {uri}`")
         return import_incoming(incoming, name, **options)
+
+
+def add_base(
+    base: str | Path,
+    name: str,
+    *,
+    knowledge_end: str | None = None,
+    evidence: str | None = None,
+    corpus: str | None = None,
+    repository: str | None = None,
+    description: str = "",
+    license: str | None = None,
+    tags: Sequence[str] = (),
+    download: bool = False,
+    registry: Registry | None = None,
+    signatures: Sequence[bytes] | None = None,
+) -> Import:
+    """Add a base that was trained elsewhere to the registry: a folder as `save_pretrained` writes it, or an id.
+
+    `knowledge_end` is the last date of its training data, tokenizer included, with the `evidence` of it; without one
+    the date that a plugin knows counts, else now. `corpus` names that data, and `repository` is the Hub id to record
+    of a folder. Weights must be safetensors; other files are left out and listed. Raises BaseNotFound for a folder
+    without a model or a tokenizer, Refused for an adapter, pickles or a model with Python code of its own, WrongTensors
+    where weights are missing, and BadRecipe for wrong dates.
+
+    Example:
+        >>> added = ahf.add_base("models/fin-2013", "acme/fin", knowledge_end="2013-12-31", evidence="its card")
+        >>> ahf.train(name="acme/tone", base=added.version.reference, corpus="headlines")
+    """
+    from adapterhub_fin.engine.base.find import find_base
+    from adapterhub_fin.engine.importing.take_in_base import take_in_base
+    from adapterhub_fin.recipe.choices import BaseChoice, named_base
+
+    choice = BaseChoice.read({**named_base(base), **({"id": repository} if repository else {})})
+    if choice.version is not None:
+        raise Refused(f"{base} is stored already: pull it (`ahf pull`), or name it as base in recipes")
+    stated = {"name": corpus, "knowledge_end": knowledge_end, "evidence": evidence}
+    return take_in_base(
+        find_base(choice, download=download),
+        name,
+        corpus={key: value for key, value in stated.items() if value is not None} or None,
+        description=description,
+        license=license,
+        tags=tags,
+        registry=registry or configured_registries().writable(),
+        signatures=signatures,
+    )
 
 
 def catalogue(uri: str) -> RemoteIndex:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adapterhub_fin.plugin.console import json_option, print_json, printable
+
+if TYPE_CHECKING:
+    from adapterhub_fin.engine.importing.take_in import Import
 
 
 @click.command("import")
@@ -22,7 +26,7 @@ from adapterhub_fin.plugin.console import json_option, print_json, printable
     "--base-knowledge-end", metavar="DATE", help="The last date of the base's training data; with --base-evidence."
 )
 @click.option("--base-evidence", metavar="TEXT", help="Where the base's date is stated.")
-@click.option("--license", metavar="ID", help="The adapter's license, such as Apache-2.0.")
+@click.option("--license", metavar="ID", help="The adapter's or base's license, such as Apache-2.0.")
 @json_option
 def command(
     folder: str,
@@ -38,11 +42,14 @@ def command(
     license: str | None,
     as_json: bool,
 ) -> None:
-    """Import a PEFT folder that was trained elsewhere.
+    """Import a PEFT folder that was trained elsewhere, or the folder of a base.
 
     Files that a registry may not hold are left out and listed. The folder declares the base, and the first load
     verifies it. If the base is a local folder, its fingerprint is recorded now, and its path is not recorded. If a date
     is not stated, the knowledge end is now.
+
+    A folder with a config.json and no adapter is a base, as save_pretrained writes it with its tokenizer: it is stored
+    as a version of kind base. --knowledge-end is then its own date, and --base-id the Hub id to record.
 
     \b
     Examples:
@@ -50,9 +57,24 @@ def command(
       ahf import runs/my-lora --as acme/mine --base models/base --base-id acme/base
       ahf import runs/my-lora --as acme/mine --labels negative,neutral,positive --json
       ahf import runs/my-lora --as acme/mine --knowledge-end 2021-03-01 --evidence "the desk's own record"
+      ahf import models/fin-2013 --as acme/fin --knowledge-end 2013-12-31 --evidence "its model card"
     """
     from adapterhub_fin import import_folder
 
+    if _is_base_folder(folder):
+        _refuse_of_adapters(
+            folder,
+            base=base,
+            labels=labels,
+            allow_pickle=allow_pickle or None,
+            base_knowledge_end=base_knowledge_end,
+            base_evidence=base_evidence,
+        )
+        from adapterhub_fin import add_base
+
+        dated: dict[str, Any] = {"knowledge_end": knowledge_end, "evidence": evidence}
+        _report(add_base(Path(folder), name, repository=base_id, license=license, **dated), as_json)
+        return
     result = import_folder(
         folder,
         name,
@@ -62,6 +84,26 @@ def command(
         allow_pickle=allow_pickle,
         license=license,
     )
+    _report(result, as_json)
+
+
+def _is_base_folder(folder: str) -> bool:
+    from adapterhub_fin.plugin.adapter_files import CONFIG
+
+    return (Path(folder) / "config.json").is_file() and not (Path(folder) / CONFIG).is_file()
+
+
+def _refuse_of_adapters(folder: str, **options: object) -> None:
+    """Raise UsageError for an option that only an adapter has."""
+    for name, value in options.items():
+        if value is not None:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is for an adapter, and {folder} is a base: leave it out."
+            )
+
+
+def _report(result: Import, as_json: bool) -> None:
+    """Print what was imported, and on standard error what was left out."""
     if as_json:
         version = result.version
         print_json(

@@ -12,6 +12,7 @@ from adapterhub_fin.cli.options import REFERENCE
 from adapterhub_fin.plugin.console import json_option, print_json, print_table
 
 if TYPE_CHECKING:
+    from adapterhub_fin.engine.evaluation.against import Against
     from adapterhub_fin_registry import Registry, RegistryChain
     from adapterhub_fin_registry.trust.keys import PublicKey
 
@@ -26,18 +27,35 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A public key; one of those given must have signed. May be repeated.",
 )
+@click.option(
+    "--against",
+    "corpora",
+    multiple=True,
+    metavar="CORPUS",
+    help="A corpus, or its path, that a base says it was trained on: compare the rows. May be repeated.",
+)
 @json_option
-def command(references: tuple[str, ...], everything: bool, key_files: tuple[Path, ...], as_json: bool) -> None:
+def command(
+    references: tuple[str, ...],
+    everything: bool,
+    key_files: tuple[Path, ...],
+    corpora: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Verify stored versions: hash their files and compare with the manifests.
 
     A name without a version means all of its versions. It also prints who signed them, among the keys given or else
     those that the configuration trusts, and which rules of the policy they break. The exit status is 1 if a version's
     bytes differ from its manifest, if none of the given keys signed it, or if the policy refuses it.
 
+    --against reads the text of one base again, up to the end that it records, and compares rows and dates with the
+    manifest. Text with a false date is beyond detection.
+
     \b
     Examples:
       ahf verify acme/tone@1
       ahf verify --all --json
+      ahf verify acme/fin@1 --against data/speeches
     """
     from adapterhub_fin.registries import configured_registries
     from adapterhub_fin_registry.trust.client_config import Configuration
@@ -45,18 +63,36 @@ def command(references: tuple[str, ...], everything: bool, key_files: tuple[Path
 
     if bool(references) == everything:
         raise click.UsageError("Give references, or --all.")
+    if corpora and len(references) != 1:
+        raise click.UsageError("--against compares the text of one base: give one reference.")
     keys = [PublicKey.read(path) for path in key_files] or Configuration.read().policy.public_keys()
     registries = configured_registries()
+    selected = _selected(registries, references, everything)
     rows = [
         _row(registry, reference, keys, must=bool(key_files), problem=problem)
-        for registry, reference, problem in _selected(registries, references, everything)
+        for registry, reference, problem in selected
     ]
+    if corpora and len(selected) != 1:
+        raise click.UsageError(f"--against compares one version: give its number, as in {references[0]}@1.")
+    compared = _compare(rows[0], selected[0][0], corpora) if corpora and not rows[0]["error"] else None
     if as_json:
         print_json(rows)
     else:
         print_table(("version", "state", "signed by"), [(row["reference"], _state(row), _who(row)) for row in rows])
+    if compared is not None and compared.agrees and not as_json:
+        click.echo(compared)
     if any(row["error"] or row["violations"] for row in rows):
         raise click.exceptions.Exit(1)
+
+
+def _compare(row: dict[str, Any], registry: Registry, corpora: Sequence[str]) -> Against:
+    """Compare a base that is intact with its corpora, and note in its row what came of it."""
+    from adapterhub_fin import verify_against
+
+    result = verify_against(row["reference"], *corpora, registry=registry)
+    row["against"] = {"rows": result.rows, "digest": result.digest, "problems": list(result.problems)}
+    row["error"] = "; ".join(result.problems) or None
+    return result
 
 
 def _row(

@@ -7,21 +7,24 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import adapterhub_fin as ahf
+from adapterhub_fin import cli
 from adapterhub_fin.engine.importing.store_base import store_base
 from adapterhub_fin.errors import BaseNotFound, NotFound, Refused, Unsupported, WrongTensors
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 from adapterhub_fin_registry import Version
+from adapterhub_fin_registry.model.knowledge import as_of_instant
 
 END = datetime(2013, 12, 31, 23, 59, tzinfo=UTC)
 Store = Callable[..., Version]
+Ahf = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -38,6 +41,20 @@ def stored(home: Path, encoder: Path) -> Store:
         return store_base(folder, name=name, **{**fields, **more})
 
     return store
+
+
+@pytest.fixture
+def run_ahf(capsys: pytest.CaptureFixture[str]) -> Ahf:
+    """Run the command in this process; return exit status, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as leave:
+            cli.main(list(arguments))
+        out, err = capsys.readouterr()
+        return int(leave.value.code or 0), out, err
+
+    return run
 
 
 def train_on(base: Any, name: str = "acme/tone", **keys: Any) -> Version:
@@ -153,3 +170,165 @@ def test_a_lineage_goes_through_the_base_both_ways(stored: Store) -> None:
     assert [(each.role, each.references) for each in base.relatives] == [("continued", ("acme/fin@1",))]
     (continued,) = registry.lineage("acme/fin@1").descendants
     assert [(each.role, each.references) for each in continued.relatives] == [("base", ("acme/tone@1",))]
+
+
+def test_a_base_from_elsewhere_is_imported_with_its_date(encoder: Path, tmp_path: Path, run_ahf: Ahf) -> None:
+    folder = shutil.copytree(encoder, tmp_path / "theirs")
+    for name in ("README.md", "training_args.bin", "consolidated.safetensors"):
+        shutil.copy(folder / "model.safetensors", folder / name)
+    dated = ("--knowledge-end", "2013-12-31", "--evidence", "its model card")
+    code, out, err = run_ahf("import", str(folder), "--as", "acme/fin", "--base-id", "acme/tiny", *dated, "--json")
+    assert code == 0, err
+    printed = json.loads(out)
+    assert printed["reference"] == "acme/fin@1"
+    assert printed["dropped"] == ["README.md", "consolidated.safetensors", "training_args.bin"]
+    version = ahf.Registry().verify("acme/fin@1")
+    manifest = version.manifest
+    assert (manifest.kind, manifest.method.name, manifest.base.repository) == ("base", "given", "acme/tiny")
+    [known] = manifest.knowledge.inputs
+    assert (known.input, known.kind, known.evidence) == ("corpus:unknown", "asserted", "its model card")
+    assert manifest.knowledge.end == "2014-01-01T11:59:59.999999Z"  # the end of that day in the westernmost zone
+    adapter = train_on("acme/fin@1").manifest
+    assert {entry.input: entry.kind for entry in adapter.knowledge.inputs}["base"] == "asserted"
+    code, _, err = run_ahf("import", str(folder), "--as", "acme/fin", "--labels", "down,up")
+    assert code == 2 and "--labels is for an adapter" in err
+
+
+def test_a_base_without_a_date_is_bounded_by_now(encoder: Path, tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    added = ahf.add_base(encoder, "acme/fin", description="theirs", tags=["tiny"])
+    [known] = added.version.manifest.knowledge.inputs
+    assert known.kind == "bounded" and before <= added.version.knowledge_end
+    assert added.version.manifest.tags == ("tiny",) and not added.dropped
+    with pytest.raises(ahf.BadRecipe, match="go together"):
+        ahf.add_base(encoder, "acme/fin", knowledge_end="2013-12-31")
+    with pytest.raises(ahf.NotAnAdapter, match="take it in as a base"):
+        ahf.import_folder(encoder, "acme/fin")
+    own_code = shutil.copytree(encoder, tmp_path / "own")
+    config = json.loads((own_code / "config.json").read_text())
+    (own_code / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "own.Model"}}))
+    with pytest.raises(Refused, match="brings Python code of its own"):
+        ahf.add_base(own_code, "acme/fin")
+    (own_code / "config.json").write_text(json.dumps(config))
+    (own_code / "model.safetensors").rename(own_code / "pytorch_model.bin")
+    with pytest.raises(Refused, match="a pickle"):
+        ahf.add_base(own_code, "acme/fin")
+
+
+VINTAGES = (2019, 2020, 2021)
+
+
+@pytest.fixture
+def vintages(stored: Store, tmp_path: Path) -> list[Version]:
+    """Bases acme/fin@1 to @3, each until the end of March of its year, and of other weights."""
+    return [
+        stored(
+            folder=tiny_encoder(tmp_path / str(year), seed=number),
+            end=datetime(year, 3, 31, 23, 59, 59, tzinfo=UTC),
+            corpus={"name": f"speeches-{year}"},
+        )
+        for number, year in enumerate(VINTAGES)
+    ]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """A row every third day of 2020 and the first quarter of 2021, known at once."""
+    lines = ["text,tone,at"]
+    for row in range(150):
+        at = datetime(2020, 1, 1, 15, tzinfo=UTC) + timedelta(days=3 * row)
+        text = f"Firm {row % 7}: profit {('rose', 'fell')[row % 2]} {row}."
+        lines.append(f"{text},{('up', 'down')[row % 2]},{at.isoformat()}")
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def walk(rows: Path, base: Any, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "acme/walk",
+        "base": base,
+        "method": {"name": "lora", "rank": 2},
+        "head": {"name": "classify", "labels": ["down", "up"]},
+        "corpus": {"name": "table", "path": str(rows), "label": "tone", "available_at": "at", "label_horizon": "0d"},
+        "training": {"max_steps": 1, "max_length": 32, "batch_size": 8},
+        "schedule": {"windows": "6mo", "start": "2020-04-01", "end": "2020-10-01"},
+        **changes,
+    }
+
+
+def test_a_window_takes_the_newest_base_from_before_its_cut_off(vintages: list[Version], rows: Path) -> None:
+    planned = ahf.preview_series(walk(rows, {"version": "acme/fin"}))
+    assert [window.recipe.base.version for window in planned] == ["acme/fin@2", "acme/fin@2"]
+    series = ahf.train_series(walk(rows, {"version": "acme/fin"}))
+    for step in series.steps:
+        recorded = step.version.manifest.base.version
+        assert recorded is not None and recorded.digest == vintages[1].digest
+        assert step.version.manifest.recipe is not None
+        assert step.version.manifest.recipe["base"] == {"version": "acme/fin@2"}
+        assert step.version.knowledge_end < as_of_instant(step.window.cutoff)  # the base included
+    assert [step.trained for step in ahf.train_series(walk(rows, {"version": "acme/fin"})).steps] == [False, False]
+
+
+def test_a_base_that_ends_at_the_cut_off_is_one_too_late(
+    stored: Store, rows: Path, encoder: Path, tmp_path: Path
+) -> None:
+    cutoff = datetime(2020, 4, 1, tzinfo=UTC)
+    stored(end=cutoff - timedelta(microseconds=1))
+    stored(end=cutoff, folder=tiny_encoder(tmp_path / "later", seed=1))
+    [first, second] = ahf.preview_series(walk(rows, {"version": "acme/fin"}))
+    assert (first.recipe.base.version, second.recipe.base.version) == ("acme/fin@1", "acme/fin@2")
+    with pytest.raises(ahf.LookAhead, match="acme/fin ended its knowledge before 2020-03-28"):
+        ahf.preview_series(walk(rows, {"version": "acme/fin"}, schedule={"windows": "6mo", "start": "2020-03-28"}))
+
+
+def test_as_of_picks_the_vintage_and_a_new_vintage_trains_its_window_again(
+    vintages: list[Version], rows: Path, stored: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = {"schedule": None, "corpus": {**walk(rows, None)["corpus"], "splitter": {"by": "time"}}}
+    version = ahf.train(walk(rows, {"version": "acme/fin", "as_of": "2020-01-01"}, **one)).version
+    assert version.manifest.base.version is not None
+    assert version.manifest.base.version.digest == vintages[0].digest
+    assert version.manifest.recipe is not None and version.manifest.recipe["base"] == {"version": "acme/fin@1"}
+    with pytest.raises(ahf.LookAhead, match="acme/fin@3 knows"):
+        ahf.preview(walk(rows, {"version": "acme/fin@3", "as_of": "2020-01-01"}, **one))
+    late = ahf.preview(walk(rows, "acme/fin@3", **one))  # a number is taken at its word, with a warning
+    assert any("the base knows until 2021-03-31T23:59:59Z" in warning for warning in late.warnings)
+    recipe = walk(rows, {"version": "acme/fin"})
+    assert [step.trained for step in ahf.train_series(recipe).steps] == [True, True]
+    between = datetime(2020, 8, 1, tzinfo=UTC)
+    stored(end=between, folder=tiny_encoder(tmp_path / "between", seed=9), corpus={"name": "speeches-2020-08"})
+    assert [step.trained for step in ahf.train_series(recipe).steps] == [False, True]
+
+
+def test_a_yanked_vintage_is_not_chosen(vintages: list[Version], rows: Path) -> None:
+    ahf.Registry().add_event("acme/fin@2", "yank", {"reason": "a later document was in it"})
+    planned = ahf.preview_series(walk(rows, {"version": "acme/fin"}))
+    assert [window.recipe.base.version for window in planned] == ["acme/fin@1", "acme/fin@1"]
+
+
+def test_vintages_are_searched_as_a_series(vintages: list[Version], run_ahf: Ahf) -> None:
+    train_on("acme/fin@2")
+    page = ahf.Registry().search("kind = base ORDER BY knowledge_end")
+    assert [(row["name"], row["version"]) for row in page] == [("acme/fin", number) for number in (1, 2, 3)]
+    assert [row["name"] for row in ahf.Registry().search("kind = adapter AND base = acme/fin")] == ["acme/tone"]
+    assert [row["name"] for row in ahf.Registry().search(f"parent = '{vintages[1].digest}'")] == ["acme/tone"]
+    code, out, _ = run_ahf("search", "kind = base ORDER BY knowledge_end DESC")
+    listed = [line.split()[:2] for line in out.splitlines() if "acme/fin@" in line]
+    assert code == 0 and listed == [["base", f"acme/fin@{number}"] for number in (3, 2, 1)]
+    code, out, _ = run_ahf("show", "acme/tone", "--lineage")
+    assert code == 0 and "acme/fin@2  (base)" in out
+    code, out, _ = run_ahf("diff", "acme/fin@1", "acme/fin@2")
+    assert "knowledge.end" in out
+
+
+def test_dated_rows_are_each_answered_on_their_own_vintage(vintages: list[Version], rows: Path) -> None:
+    schedule = {"windows": "yearly", "start": "2020-04-01", "end": "2021-04-01"}
+    series = ahf.train_series(walk(rows, {"version": "acme/fin"}, schedule={**schedule, "end": "2021-03-01"}))
+    assert len(series.steps) == 1
+    later = walk(rows, {"version": "acme/fin@3"}, schedule=None)
+    later["corpus"] = {**later["corpus"], "splitter": {"by": "random"}}
+    ahf.train(later)
+    dated = ahf.versions_as_of("acme/walk", ["2020-04-01", "2020-04-02", "2021-12-31"])
+    bases = {adapter.reference: adapter.manifest.base.version for adapter, _ in ahf.load_versions(dated)}
+    assert [bases[f"acme/walk@{number}"].digest for number in (1, 2)] == [vintages[1].digest, vintages[2].digest]

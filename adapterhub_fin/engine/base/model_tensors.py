@@ -85,7 +85,7 @@ class ModelTensors:
         renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]
         self.shards: list[tuple[str, list[StoredTensor]]] = []  # (file name, its tensors)
         self.by_key: dict[str, StoredTensor] = {}
-        for file_name, file in _files(folder):
+        for file_name, file in weight_files(folder):
             shard = []
             for name in file.tensors:
                 key, converted = rename_source_key(name, renamings, converters, model.base_model_prefix, parameters)
@@ -140,8 +140,11 @@ def fingerprinted(
             yield name, stored.tensor()
 
 
-def _files(folder: Path) -> Iterator[tuple[str, TensorFile]]:
-    """Yield the model's files, sorted by name; the header of each is checked."""
+def weight_files(folder: Path) -> Iterator[tuple[str, TensorFile]]:
+    """Yield the files of a folder's model, sorted by name; the header of each is checked.
+
+    Raises BaseNotFound if the folder has no weights, and Refused for pickles and for files that can't be read.
+    """
     try:
         if (folder / INDEX_FILE).is_file():
             yield from _sharded(folder)

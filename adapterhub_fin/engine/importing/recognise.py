@@ -17,6 +17,7 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".zst")
 STATES = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "rng_state.pth", "trainer_state.json")
 MODELS = ("model.safetensors", "pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "consolidated.safetensors")
 DEPTH = 32  # levels of a configuration; PEFT's have four
+AS_BASE = "take it in as a base (ahf.add_base, `ahf import`), or import what was trained on top of it"
 AS_PEFT = "give a folder as PeftModel.save_pretrained writes it"
 
 
@@ -119,9 +120,9 @@ def _without_config(folder: Path) -> str:
     if {"pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin"} & set(names):
         return "is a LoRA of diffusers, without PEFT's configuration: save it again with PeftModel.save_pretrained"
     if shards := [name for name in names if name.endswith((".safetensors.index.json", ".bin.index.json"))]:
-        return f"is a whole model in shards ({shards[0]}), and no adapter: import what was trained on top of it"
+        return f"is a whole model in shards ({shards[0]}), and no adapter: {AS_BASE}"
     if models := [name for name in names if name in MODELS]:
-        return f"is a whole model ({models[0]}), and no adapter: import what was trained on top of it"
+        return f"is a whole model ({models[0]}), and no adapter: {AS_BASE}"
     if below := sorted(path.parent.relative_to(folder).as_posix() for path in folder.glob(f"*/{CONFIG}")):
         return f"holds no {CONFIG}, but {', '.join(below[:5])} in it does: give that folder"
     if {WEIGHTS, PICKLE} & set(names):
@@ -139,5 +140,5 @@ def _guess(config: Any, folder: Path) -> str:
     if isinstance(keys.get("config"), dict) and ("model_name" in keys or "hidden_size" in keys):
         return " (it looks like one of the library adapters: train or convert it with PEFT)"
     if "model_type" in keys or "architectures" in keys:
-        return " (it looks like a whole model's: import what was trained on top of it)"
+        return f" (it looks like a whole model's: {AS_BASE})"
     return f": {AS_PEFT}"
