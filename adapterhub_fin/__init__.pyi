@@ -10,6 +10,7 @@ from adapterhub_fin.engine.data.shards.token_shards import (
 )
 from adapterhub_fin.engine.data.shards.tokenize import (
     tokenize as tokenize,
+)
 from adapterhub_fin.engine.evaluation.against import (
     Against as Against,
 )

@@ -41,7 +41,7 @@ SUMMARIES = {
     "yank": "Withdraw a version; its number, aliases and digest still resolve.",
     "rm": "Delete one exact version permanently; its number is never reused.",
     "diff": "Compare the manifests and the weights of two versions, tensor by tensor.",
-    "import": "Import a PEFT folder that was trained elsewhere.",
+    "import": "Import a PEFT folder or a base that was trained elsewhere.",
     "publish": "Publish a version to a Hub, under the next free number there.",
     "pull": "Pull a version from a Hub into the registry.",
     "export": "Export a version to a folder: for PEFT, for vLLM, merged into its base, or as an ONNX graph.",

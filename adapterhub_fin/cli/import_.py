@@ -42,7 +42,7 @@ def command(
     license: str | None,
     as_json: bool,
 ) -> None:
-    """Import a PEFT folder that was trained elsewhere, or the folder of a base.
+    """Import a PEFT folder or a base that was trained elsewhere.
 
     Files that a registry may not hold are left out and listed. The folder declares the base, and the first load
     verifies it. If the base is a local folder, its fingerprint is recorded now, and its path is not recorded. If a date

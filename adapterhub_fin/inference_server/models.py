@@ -47,7 +47,9 @@ class Models:
         return [{key: value for key, value in each.items() if key != "name"} for each in listed]
 
     def serves(self, version: Version, registry: Registry) -> bool:
-        """Return whether a version was trained on the served base, as far as its manifest tells."""
+        """Return whether a version is an adapter that was trained on the served base, as far as its manifest tells."""
+        if version.manifest.kind == "base":
+            return False
         base = expected_base(registry, version)
         if base.config_digest is not None:
             return base.config_digest in self._digests

@@ -23,6 +23,7 @@ README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorials" / "first_adapter.md"
 MARKETS = ROOT / "docs" / "how-to" / "markets.md"
 BACKTEST = ROOT / "docs" / "how-to" / "backtest.md"
+BASES = ROOT / "docs" / "how-to" / "base_versions.md"
 PLUGIN = ROOT / "docs" / "how-to" / "write_a_plugin.md"
 BLOCK = re.compile(
     r"(?:[Ss]ave\s+as\s+`(?P<file>[\w./]+)`:\n)?```(?P<language>sh|python|yaml|toml)\n(?P<text>.*?)```", re.DOTALL
@@ -105,6 +106,26 @@ def test_the_guide_to_markets_runs(
         run_example(example)
     shown = capsys.readouterr().out
     assert shown.startswith("nothing found\n") and shown.rstrip().endswith("desk/drift@1")
+
+
+def test_the_guide_to_base_versions_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from adapterhub_fin.testing import tiny_encoder
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AHF_HOME", str(tmp_path / "registry"))
+    tiny_encoder(tmp_path / "models" / "fin-2013")
+    lines = [
+        f"Orders {('rose', 'fell')[row % 2]} {row}.,{('up', 'down')[row % 2]},2014-01-{row + 1:02}T12:00:00Z"
+        for row in range(28)
+    ]
+    (tmp_path / "news.csv").write_text("\n".join(["text,direction,published", *lines]) + "\n", encoding="utf-8")
+    for example in examples(BASES):
+        run_example(example)
+    shown = capsys.readouterr().out
+    assert "acme/fin@1  (base)" in shown and "{'version': 'acme/fin@1'}" in shown
+    assert [row["version"] for row in ahf.Registry().search("kind = base")] == [1]
 
 
 def test_the_guide_to_backtests_runs(

@@ -105,11 +105,21 @@ def repository_of(choice: BaseChoice) -> str | None:
     return entry.repository if entry else choice.id
 
 
-def known_of(choice: BaseChoice) -> KnownAt | None:
-    """Return the base's knowledge end: the one that the recipe asserts, else the catalogue's, else None.
+def version_of(choice: BaseChoice, registry: Registry | None) -> BaseVersion | None:
+    """Return the stored version that a choice means, as an adapter records it; None for an id or a folder.
+
+    Raises what `find_base` raises.
+    """
+    return None if choice.version is None else base_record(find_stored(choice.version, choice.as_of, registry).version)
+
+
+def known_of(choice: BaseChoice, registry: Registry | None = None) -> KnownAt | None:
+    """Return the base's knowledge end: its stored version's, or what the recipe asserts, else the catalogue's, or None.
 
     Raises BadRecipe for a knowledge end without evidence, or one that is not a date.
     """
+    if choice.version is not None:
+        return known_of_version(find_stored(choice.version, choice.as_of, registry).version)
     entry = _entry(choice)
     return asserted(choice.knowledge_end, choice.evidence, "base") or (entry.known if entry else None)
 

@@ -88,7 +88,7 @@ def extract(
     if not (folder / "config.json").is_file():
         raise BaseNotFound(f"{folder} holds no config.json: name the folder of a fine-tuned model")
     choice = BaseChoice.read(base)
-    source = bases.find_base(choice, download=download)
+    source = bases.find_base(choice, download=download, registry=target)
     from adapterhub_fin.engine.base.model_tensors import ModelTensors
     from adapterhub_fin.engine.folding.differences import Differences
     from adapterhub_fin.engine.folding.tuned import tuned_shell
@@ -166,7 +166,7 @@ def _fingerprint(
     from adapterhub_fin.engine.base.model_tensors import fingerprinted
 
     read = fingerprinted(model, origin, leave_out)
-    return describe_base(model, tokenizer, leave_out, source.repository, source.revision, read)
+    return source.named(describe_base(model, tokenizer, leave_out, source.repository, source.revision, read))
 
 
 def _recipe(tuned: Path, stored: ModelTensors, rank: int | float, extracted: ExtractedChanges) -> Mapping[str, Any]:

@@ -28,15 +28,18 @@ if TYPE_CHECKING:
 
     from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin.recipe.choices import BaseChoice
+    from adapterhub_fin_registry import Registry
 
 
-def describe_folder(choice: BaseChoice, head: Mapping[str, Any] | None, adapter: Path) -> Base:
+def describe_folder(
+    choice: BaseChoice, head: Mapping[str, Any] | None, adapter: Path, registry: Registry | None = None
+) -> Base:
     """Return the fingerprint of the base in a choice's folder, for a stored adapter and its manifest's head.
 
-    It has the choice's id, not its path; the folder is remembered on this machine. Raises BaseNotFound if the folder
-    has no model.
+    It has the choice's id or stored version, not its path; a folder is remembered on this machine. Raises BaseNotFound
+    if the folder has no model.
     """
-    source = bases.find_base(choice)
+    source = bases.find_base(choice, registry=registry)
     with building(), quiet_loading():
         model, tensors = _model(source.folder, _head(head))
         stored = stored_embeddings(model, adapter)
@@ -45,8 +48,9 @@ def describe_folder(choice: BaseChoice, head: Mapping[str, Any] | None, adapter:
         rows = stored.rows_before(vocabulary_size(model))
         tokenizer = _tokenizer(source.folder)
         described = describe_base(model, tokenizer, modules, source.repository, source.revision, parameters, rows=rows)
-    bases.remember(fingerprint_key(described), source.folder)
-    return described
+    if source.version is None:
+        bases.remember(fingerprint_key(described), source.folder)
+    return source.named(described)
 
 
 def _model(folder: Path, head: HeadImplementation | None) -> tuple[PreTrainedModel, ModelTensors | None]:

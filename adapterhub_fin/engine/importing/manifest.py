@@ -26,9 +26,9 @@ def base_choice(base: str | Path | Mapping[str, Any] | None, recorded: Any = Non
     Returns None if neither names a base. Raises BadRecipe for wrong keys, and for a date without a base.
     """
     given = dict(base) if isinstance(base, Mapping) else {} if base is None else named_base(base)
-    if not given.get("id") and (recorded_id := recorded_base(recorded)):
+    if not given.get("id") and not given.get("version") and (recorded_id := recorded_base(recorded)):
         given["id"] = recorded_id
-    if given and not given.get("id") and not given.get("path"):
+    if given and not any(given.get(key) for key in ("id", "path", "version")):
         raise BadRecipe("base: the folder names no base that this date could be of: give its id too")
     return BaseChoice.read(given) if given else None
 

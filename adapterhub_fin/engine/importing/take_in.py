@@ -67,8 +67,8 @@ def take_in(
         copied = clean_copy(source, clean, allow_pickle=allow_pickle)
         peft_folder = read_folder(clean, labels, source)
         choice = base_choice(base, peft_folder.config.get("base_model_name_or_path"))
-        described = _describe(choice, peft_folder, clean)
-        knowledge = bases.known_of(choice) if choice else None
+        described = _describe(choice, peft_folder, clean, registry)
+        knowledge = bases.known_of(choice, registry) if choice else None
         read = [choice.path] if choice is not None and choice.path is not None else []
         bound = registry.bounded_now(source, *read, name=name)
         manifest = imported_manifest(
@@ -91,12 +91,14 @@ def take_in(
         return Import(version, copied.dropped, copied.repairs, _warnings(clean, peft_folder.config, choice))
 
 
-def _describe(choice: BaseChoice | None, peft_folder: PeftFolder, adapter: Path) -> Mapping[str, Any]:
-    """Return the manifest's base: its fingerprint if a folder is given, else what is declared."""
-    if choice is not None and choice.path is not None:
+def _describe(
+    choice: BaseChoice | None, peft_folder: PeftFolder, adapter: Path, registry: Registry
+) -> Mapping[str, Any]:
+    """Return the manifest's base: its fingerprint if a folder or a stored one is given, else what is declared."""
+    if choice is not None and (choice.path is not None or choice.version is not None):
         from adapterhub_fin.engine.importing.describe_base import describe_folder
 
-        return describe_folder(choice, peft_folder.head, adapter).model_dump()
+        return describe_folder(choice, peft_folder.head, adapter, registry).model_dump()
     return {
         "repository": bases.repository_of(choice) if choice else None,
         "revision": (choice.revision if choice else None) or peft_folder.config.get("revision"),

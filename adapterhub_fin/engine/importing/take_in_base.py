@@ -93,7 +93,7 @@ def _check_own_code(folder: Path) -> None:
 
 
 def _copied(source: Path, clean: Path) -> list[str]:
-    """Fill the empty folder `clean` with the files of a base, and return the names of those that were left out."""
+    """Copy the files of a base to the empty folder `clean`, and return the names of those that were left out."""
     from adapterhub_fin.engine.base.model_tensors import weight_files
 
     weights = {name for name, _ in weight_files(source)}  # other files may hold the same tensors again

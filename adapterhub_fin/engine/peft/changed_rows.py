@@ -14,25 +14,28 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.peft.embeddings import embedding_modules
-from adapterhub_fin.errors import BadRecipe, BaseNotFound, Refused
+from adapterhub_fin.errors import BadRecipe, BaseNotFound, NotFound, Refused
 from adapterhub_fin.recipe.choices import BaseChoice
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from torch import Tensor, nn
+
+    from adapterhub_fin_registry import Registry
 else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")
 
 
-def base_folder(choice: BaseChoice | None, base: nn.Module) -> Path | None:
+def base_folder(choice: BaseChoice | None, base: nn.Module, registry: Registry) -> Path | None:
     """Return the folder of the chosen base, else of the one the model was loaded from; None if it isn't here."""
     config: Any = getattr(base, "config", None)
     origin = getattr(config, "_name_or_path", "")
     for source in (choice, origin):
         if source:
-            with suppress(BaseNotFound, BadRecipe):
-                return bases.find_base(BaseChoice.read(source) if isinstance(source, str) else source).folder
+            with suppress(BaseNotFound, BadRecipe, NotFound):
+                named = BaseChoice.read(source) if isinstance(source, str) else source
+                return bases.find_base(named, registry=registry).folder
     return None
 
 

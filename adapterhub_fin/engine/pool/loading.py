@@ -49,6 +49,7 @@ class Loader:
         device: str | torch.device | None,
         download: bool,
         trust_remote_code: bool,
+        registry: Registry | None = None,
     ) -> None:
         self._lock = RLock()
         self._trunks: dict[str, Trunk] = {}
@@ -61,7 +62,7 @@ class Loader:
             return
         choice = BaseChoice.read(base)
         with trusting_remote_code(trust_remote_code):
-            self._folder = bases.find_base(choice, download=download).folder
+            self._folder = bases.find_base(choice, download=download, registry=registry).folder
             self._config: Any = load_config(self._folder)
         self.called = f"the base at {self._folder}"
 

@@ -305,6 +305,6 @@ def pool(
         >>> pool.predict(["Margins widened."], "acme/tone@champion")[0].reference
         'acme/tone@3'
     """
-    loader = Loader(base, tokenizer, device, download, trust_remote_code)
+    loader = Loader(base, tokenizer, device, download, trust_remote_code, registry)
     registries = configured_registries() if registry is None else None
     return Pool(loader, Resolver(registries, registry, read_seconds(refresh)), read_bytes(bytes))

@@ -63,11 +63,13 @@ def save(
     """
     adapter = active_adapter(model)
     choice = base_choice(base, model.peft_config[adapter].base_model_name_or_path)
-    known_base = bases.known_of(choice) if choice else None
+    registry = registry or configured_registries().writable()
+    known_base = bases.known_of(choice, registry) if choice else None
+    stored_base = bases.version_of(choice, registry) if choice else None
     repository = bases.repository_of(choice) if choice else None
     with building(), tempfile.TemporaryDirectory(prefix="ahf-save-") as folder:  # others may answer with the model
         bare = bare_base(model)
-        source = base_folder(choice, bare)
+        source = base_folder(choice, bare, registry)
         changed = dict(changed_rows(bare, source))
         write_peft_folder(model, adapter, Path(folder), repository, changed)
         if tokenizer is not None:
@@ -80,8 +82,7 @@ def save(
         parameters = untouched(model, bare, peft_folder.config, own_modules)
         fingerprint = describe_base(
             bare, tokenizer, own_modules, repository, choice.revision if choice else None, parameters
-        )
-        registry = registry or configured_registries().writable()
+        ).model_copy(update={"version": stored_base})
         read = [choice.path] if choice is not None and choice.path is not None else []
         now, record = registry.bounded_now(*read, name=name), fingerprint.model_dump()
         manifest = imported_manifest(peft_folder, record, known_base, corpus, metrics, description, license, tags, now)
