@@ -97,6 +97,18 @@ def tiny() -> None:
     tiny_corpus()
 
 
+@pytest.fixture
+def forked_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of a sweep are forks of a process that has imported torch; sweeps of test_sweep.py start their own."""
+    from adapterhub_fin.engine.sweeping import workers
+    from adapterhub_fin.testing.forked import start_forked
+
+    def start(self: workers.Workers, folder: Path) -> Any:
+        return start_forked("-m", workers.MODULE, str(folder), text=None)
+
+    monkeypatch.setattr(workers.Workers, "_process", start)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The real material, where it is at hand."""

@@ -2,8 +2,8 @@
 
 A new interpreter takes five seconds of a core to import them. The child of a fork has them at once, and is otherwise a
 process of its own: it prints, exits and is killed as any other. The parent, `python -m adapterhub_fin.testing.forked`,
-only imports: no thread, model or registry is ever in it. A test of imports, or of what the environment says to a module
-while it is imported, needs `subprocess`.
+only imports: no thread of Python, model or registry is ever in it. A test of imports, or of what the environment says
+to a module while it is imported, needs `subprocess`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import weakref
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from adapterhub_fin.testing.fresh import CALM
 
@@ -42,8 +42,8 @@ LOCK = threading.Lock()  # one task and its answer at a time
 class ForkedProcess:
     """One child that was started, with what tests use of `subprocess.Popen`."""
 
-    def __init__(self, pid: int, folder: Path) -> None:
-        self.pid, self._folder = pid, folder
+    def __init__(self, pid: int, folder: Path, stdin: IO[bytes] | None) -> None:
+        self.pid, self.stdin, self._folder = pid, stdin, folder
         self.returncode: int | None = None
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
@@ -61,6 +61,8 @@ class ForkedProcess:
         """Return the exit status, which is negative for a signal, or None while the child runs."""
         if self.returncode is None:
             self.returncode = _ask({"wait": self.pid})
+            if self.returncode is not None and self.stdin is not None:
+                self.stdin.close()
         return self.returncode
 
     def kill(self) -> None:
@@ -83,13 +85,25 @@ class ForkedProcess:
         return status
 
 
-def start_forked(*arguments: str, text: str = "") -> ForkedProcess:
-    """Start what `python ARGUMENTS` would run: `-m MODULE`, `-c CODE` or a script, with `text` on standard input."""
+def start_forked(*arguments: str, text: str | None = "", **terminals: str) -> ForkedProcess:
+    """Start what `python ARGUMENTS` would run: `-m MODULE`, `-c CODE` or a script, with `text` on standard input.
+
+    With None, standard input is a pipe that ends with this process. `stdout` and `stderr` are paths of terminals.
+    """
     folder = Path(tempfile.mkdtemp(prefix="forked-"))
-    for name in STREAMS:
-        (folder / name).write_text(text if name == "stdin" else "")
+    stdin = None
+    if text is None:
+        os.mkfifo(folder / "stdin")
+        stdin = (folder / "stdin").open("r+b", buffering=0)  # before the child opens it, which waits for a writer
+    else:
+        (folder / "stdin").write_text(text)
+    for name in ("stdout", "stderr"):
+        if name in terminals:
+            (folder / name).symlink_to(terminals[name])
+        else:
+            (folder / name).touch()
     task = {"arguments": arguments, "environment": {**os.environ, **CALM}, "cwd": str(Path.cwd())}
-    return ForkedProcess(_ask({**task, "streams": str(folder)}), folder)
+    return ForkedProcess(_ask({**task, "streams": str(folder)}), folder, stdin)
 
 
 def run_forked(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -128,10 +142,15 @@ def _serve() -> list[str]:
         if "wait" in task:
             pid, status = os.waitpid(task["wait"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
-        elif not (answer := os.fork()):
-            os.close(requests.fileno())
-            os.close(answers.fileno())
-            return _begin(task)
+        elif os.fork():
+            continue  # the child answers, once its streams are open
+        else:
+            try:
+                return _begin(task)
+            finally:
+                os.write(answers.fileno(), f"{os.getpid()}\n".encode())
+                os.close(requests.fileno())
+                os.close(answers.fileno())
         print(json.dumps(answer), file=answers, flush=True)
     sys.exit()
 

@@ -40,14 +40,28 @@ def stocked(trained: Run, home: Path, encoder: Path) -> Path:
     return home
 
 
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory, decoder: Path, without_evidence: None, tiny: None) -> Run:
+    """acme/notes@1, which writes, in a registry that must not be changed."""
+    root = tmp_path_factory.mktemp("notes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AHF_CACHE", str(root / "cache"))
+        return ahf.train(
+            name="acme/notes",
+            base={"path": str(decoder)},
+            method={"name": "lora", "rank": 2},
+            head="causal-lm",
+            corpus={"name": tiny_corpus()},
+            training={"epochs": 1, "max_length": 32},
+            registry=ahf.Registry(root / "home"),
+        )
+
+
 @pytest.fixture
-def notes(stocked: Path, decoder: Path) -> Run:
-    """acme/notes@1 in that registry, which writes."""
-    return ahf.train(
-        name="acme/notes",
-        base={"path": str(decoder)},
-        method={"name": "lora", "rank": 2},
-        head="causal-lm",
-        corpus={"name": tiny_corpus()},
-        training={"epochs": 1, "max_length": 32},
-    )
+def notes(stocked: Path, written: Run, decoder: Path) -> Run:
+    """The same version in the registry of this test, whose base is remembered."""
+    manifest = written.version.manifest
+    version = ahf.Registry(stocked).add(written.version.files, manifest, name="acme/notes")
+    assert version.digest == written.version.digest
+    bases.remember(fingerprint_key(manifest.base), decoder)
+    return written

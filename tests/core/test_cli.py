@@ -28,6 +28,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin import cli
 from adapterhub_fin.engine.evaluation import linear
 from adapterhub_fin.engine.training.run import Run
+from adapterhub_fin.testing.forked import run_forked, start_forked
 
 Ahf = Callable[..., tuple[int, str, str]]
 
@@ -377,22 +378,23 @@ def tuned(encoder: Path, folder: Path) -> None:
     save_file({name: weight + 0.1 for name, weight in weights.items()}, folder / "model.safetensors", {"format": "pt"})
 
 
-def test_training_draws_its_progress_on_a_terminal_and_prints_lines_in_a_pipe(encoder: Path, tmp_path: Path) -> None:
-    recipe = small_recipe(tmp_path, encoder)
-    command = [Path(sys.executable).with_name("ahf"), "train", recipe]
+def test_training_draws_its_progress_on_a_terminal_and_prints_lines_in_a_pipe(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("-m", "adapterhub_fin.cli", "train", str(small_recipe(tmp_path, encoder)))
+    monkeypatch.setenv("TERM", "xterm")
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (40, 200))
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"}
-    ) as child:
-        os.close(theirs)
-        drawn = b""
-        with contextlib.suppress(OSError):  # how a terminal ends
-            while chunk := os.read(ours, 65536):
-                drawn += chunk
-    assert child.returncode == 0 and b"training" in drawn and b"validation macro_f1" in drawn
-    piped = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert piped.stderr.startswith("loading") and "\x1b" not in piped.stderr
+    child = start_forked(*command, stderr=os.ttyname(theirs))
+    os.close(theirs)
+    drawn = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while chunk := os.read(ours, 65536):
+            drawn += chunk
+    os.close(ours)
+    assert child.wait() == 0 and b"training" in drawn and b"validation macro_f1" in drawn
+    piped = run_forked(*command)
+    assert piped.returncode == 0 and piped.stderr.startswith("loading") and "\x1b" not in piped.stderr
     assert "validation macro_f1" in piped.stderr and "acme/typed@" in piped.stdout
 
 
@@ -446,6 +448,7 @@ def test_the_examples_of_help_run(
     stocked: Path,
     notes: Run,
     trained: Run,
+    forked_trials: None,
     encoder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

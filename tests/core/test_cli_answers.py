@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +18,7 @@ from adapterhub_fin.engine.evaluation import linear
 from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.testing import tiny_corpus
+from adapterhub_fin.testing.forked import run_forked, start_forked
 
 Ahf = Callable[..., tuple[int, str, str]]
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell."]
@@ -29,19 +28,20 @@ def on_a_terminal(arguments: list[str], stop_after: bytes | None = None) -> tupl
     """What `ahf` writes on a terminal, and its exit status; Ctrl-C comes once it has written `stop_after`."""
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (40, 200))
-    command = [sys.executable, "-m", "adapterhub_fin.cli", *arguments]
-    env = {**os.environ, "TERM": "xterm"}
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env) as child:
-        os.close(theirs)
-        drawn = b""
-        with suppress(OSError):  # how a terminal ends
-            while chunk := os.read(ours, 65536):
-                drawn += chunk
-                if stop_after is not None and stop_after in drawn:
-                    stop_after = None
-                    child.send_signal(signal.SIGINT)
+    path = os.ttyname(theirs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TERM", "xterm")
+        child = start_forked("-m", "adapterhub_fin.cli", *arguments, stdout=path, stderr=path)
+    os.close(theirs)
+    drawn = b""
+    with suppress(OSError):  # how a terminal ends
+        while chunk := os.read(ours, 65536):
+            drawn += chunk
+            if stop_after is not None and stop_after in drawn:
+                stop_after = None
+                child.send_signal(signal.SIGINT)
     os.close(ours)
-    return child.returncode, drawn
+    return child.wait(), drawn
 
 
 def test_predict_shows_a_number_or_a_likelihood(run_ahf: Ahf, notes: Run, encoder: Path) -> None:
@@ -74,10 +74,8 @@ def test_progress_is_drawn_for_long_inputs_on_a_terminal_alone(stocked: Path, tm
     assert code == 0 and b"answering" in drawn and b"40/40" in drawn
     code, drawn = on_a_terminal(["predict", "acme/tone", *TEXTS])
     assert code == 0 and b"answering" not in drawn
-    piped = subprocess.run(
-        [sys.executable, "-m", "adapterhub_fin.cli", *long], capture_output=True, text=True, check=True
-    )
-    assert piped.stderr == "acme/tone@1\n" and len(piped.stdout.splitlines()) == 41
+    piped = run_forked("-m", "adapterhub_fin.cli", *long)
+    assert piped.returncode == 0 and piped.stderr == "acme/tone@1\n" and len(piped.stdout.splitlines()) == 41
 
 
 def test_embed_takes_its_options(run_ahf: Ahf, stocked: Path, trained: Run) -> None:
@@ -171,8 +169,7 @@ def test_measuring_draws_its_progress_on_a_terminal_and_not_in_a_pipe(stocked: P
     arguments = ["evaluate", "acme/tone", "headlines", "--set", "rows=90", "--split", "all", "--resamples", "300"]
     code, drawn = on_a_terminal(arguments)
     assert code == 0 and b"measuring" in drawn and b"resampling" in drawn
-    command = [sys.executable, "-m", "adapterhub_fin.cli", *arguments]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == "acme/tone@1\n"
+    assert run_forked("-m", "adapterhub_fin.cli", *arguments).stderr == "acme/tone@1\n"
 
 
 def test_generate_prints_whole_answers_in_a_pipe(run_ahf: Ahf, notes: Run, tmp_path: Path) -> None:
