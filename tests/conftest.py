@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import shutil
@@ -107,6 +108,33 @@ def forked_trials(monkeypatch: pytest.MonkeyPatch) -> None:
         return start_forked("-m", workers.MODULE, str(folder), text=None)
 
     monkeypatch.setattr(workers.Workers, "_process", start)
+
+
+@pytest.fixture(scope="session")
+def traces() -> dict[str, dict[str, bytes]]:
+    """The files of the graphs that were traced for `traced_once`, by what was traced."""
+    return {}
+
+
+@pytest.fixture
+def traced_once(traces: dict[str, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is traced once a process into a graph, which takes four seconds; test_onnx.py also traces it anew."""
+    from adapterhub_fin.exporting.onnx_graph import graph
+
+    trace = graph.write_graph
+
+    def write(model: Any, example: Any, path: Path, whose: str) -> None:
+        key = hashlib.sha256(repr((model, graph.ONE_FILE, sorted(example), whose)).encode())
+        for tensor in (*example.values(), *model.state_dict().values()):
+            key.update(repr((tensor.dtype, tensor.shape)).encode() + tensor.numpy().tobytes())
+        if (files := traces.get(key.hexdigest())) is None:
+            trace(model, example, path, whose)
+            files = {file.name: file.read_bytes() for file in path.parent.glob(f"{path.name}*")}
+            traces[key.hexdigest()] = files
+        for name, content in files.items():
+            (path.parent / name).write_bytes(content)
+
+    monkeypatch.setattr(graph, "write_graph", write)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -85,10 +86,13 @@ class ForkedProcess:
         return status
 
 
-def start_forked(*arguments: str, text: str | None = "", **terminals: str) -> ForkedProcess:
+def start_forked(
+    *arguments: str, text: str | None = "", environment: Mapping[str, str] | None = None, **terminals: str
+) -> ForkedProcess:
     """Start what `python ARGUMENTS` would run: `-m MODULE`, `-c CODE` or a script, with `text` on standard input.
 
-    With None, standard input is a pipe that ends with this process. `stdout` and `stderr` are paths of terminals.
+    With None, standard input is a pipe that ends with this process. `environment` is added to this process's own.
+    `stdout` and `stderr` are paths of terminals.
     """
     folder = Path(tempfile.mkdtemp(prefix="forked-"))
     stdin = None
@@ -102,8 +106,9 @@ def start_forked(*arguments: str, text: str | None = "", **terminals: str) -> Fo
             (folder / name).symlink_to(terminals[name])
         else:
             (folder / name).touch()
-    task = {"arguments": arguments, "environment": {**os.environ, **CALM}, "cwd": str(Path.cwd())}
-    return ForkedProcess(_ask({**task, "streams": str(folder)}), folder, stdin)
+    given = {**os.environ, **CALM, **(environment or {})}
+    task = {"arguments": arguments, "environment": given, "cwd": str(Path.cwd()), "streams": str(folder)}
+    return ForkedProcess(_ask(task), folder, stdin)
 
 
 def run_forked(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from adapterhub_fin.testing.forked import start_forked
 from adapterhub_fin.testing.fresh import CALM
 
 
@@ -22,8 +25,11 @@ def train_in_processes(
     accelerate: Path | None = None,
     *,
     resume: bool = False,
+    forked: bool = False,
 ) -> dict[str, Any]:
     """Train with torchrun, or as a configuration of accelerate says; `resume` continues an interrupted run.
+
+    `forked` starts the processes as torchrun does, as forks that need not import torch again.
 
     Returns the reference, losses and metrics, the kinds of the model's parameters while it trains, and whether the
     process group was left.
@@ -37,12 +43,33 @@ def train_in_processes(
     if accelerate is not None:
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(accelerate)]
         launch.append(f"--num_processes={processes}")
-    ran = subprocess.run(
-        [*launch, "-m", __name__, str(task)], capture_output=True, text=True, env={**os.environ, **CALM}
-    )
-    assert ran.returncode == 0, f"the processes failed:\n{ran.stderr[-6000:]}"
+    if forked:
+        status, error = _fork(processes, str(task))
+    else:
+        command = [*launch, "-m", __name__, str(task)]
+        ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **CALM})
+        status, error = ran.returncode, ran.stderr
+    assert status == 0, f"the processes failed:\n{error[-6000:]}"
     result: dict[str, Any] = json.loads(result_path.read_text())
     return result
+
+
+def _fork(processes: int, task: str) -> tuple[int, str]:
+    """Return the first exit status that is not 0, and standard error; the other processes are ended where one fails."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
+    group["LOCAL_WORLD_SIZE"] = group["WORLD_SIZE"]
+    children = [
+        start_forked("-m", __name__, task, environment={**group, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(processes)
+    ]
+    while None in (statuses := [child.poll() for child in children]) and not any(statuses):
+        time.sleep(0.01)
+    for child in children:
+        child.kill()
+    return next((status for status in statuses if status), 0), "".join(child.stderr for child in children)
 
 
 def _train(task: dict[str, Any]) -> None:

@@ -449,6 +449,7 @@ def test_the_examples_of_help_run(
     notes: Run,
     trained: Run,
     forked_trials: None,
+    traced_once: None,
     encoder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -108,7 +108,7 @@ def test_export_and_its_refusals(run_ahf: Ahf, stocked: Path, tmp_path: Path) ->
 
 
 def test_export_writes_a_graph_and_says_how_far_it_is_from_torch(
-    run_ahf: Ahf, stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    traced_once: None, run_ahf: Ahf, stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("news.csv").write_text("headline;note\nArlo: profit rose.;a\nGant: profit fell.;b\nNyx meets.;c\n")

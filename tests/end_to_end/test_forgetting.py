@@ -276,7 +276,9 @@ def test_a_run_on_rows_from_memory_goes_on_in_another_process(decoder: Path) -> 
     assert document["reference"] == "acme/notes@1" and document["forgetting"][0]["at_most"] == 100
 
 
-def test_a_sweep_goes_on_under_another_limit_without_a_trial(decoder: Path, tmp_path: Path) -> None:
+def test_a_sweep_goes_on_under_another_limit_without_a_trial(
+    forked_trials: None, decoder: Path, tmp_path: Path
+) -> None:
     for name, texts in (("notes", [row["text"] for row in NOTES]), ("general", GENERAL)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     limit = {"corpus": {"name": "table", "path": str(tmp_path / "general.jsonl")}, "split": "all", "at_most": 0.02}

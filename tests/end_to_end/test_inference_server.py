@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import adapterhub_fin as ahf
+from adapterhub_fin.testing.forked import ForkedProcess, start_forked
 from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
 TEXTS = [f"Company {number}: profit {('rose', 'fell', 'held')[number % 3]} by {number} %." for number in range(8)]
@@ -43,7 +41,7 @@ class Server:
     """A server that runs as a process of its own; its registry is in `home`, and its log in `log`."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: ForkedProcess
     home: Path
     log: Path
 
@@ -62,15 +60,13 @@ Start = Callable[..., Server]
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[ForkedProcess] = []
 
     def run(home: Path, base: Path, *arguments: str, port: int = 0) -> Server:
         log = tmp_path_factory.mktemp("server") / "log"
-        command = [sys.executable, "-m", "adapterhub_fin.cli", "serve", "inference", "--base", str(base)]
-        environment = {**os.environ, "AHF_HOME": str(home), "AHF_CACHE": str(home) + "-cache", "OMP_NUM_THREADS": "1"}
-        with log.open("wb") as stream:
-            full = [*command, "--port", str(port), *arguments]
-            process = subprocess.Popen(full, stderr=stream, env=environment)
+        command = ["-m", "adapterhub_fin.cli", "serve", "inference", "--base", str(base), "--port", str(port)]
+        environment = {"AHF_HOME": str(home), "AHF_CACHE": str(home) + "-cache"}
+        process = start_forked(*command, *arguments, environment=environment, stderr=str(log))
         started.append(process)
         while "serving at" not in (said := log.read_text()):
             assert process.poll() is None, said

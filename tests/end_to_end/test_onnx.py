@@ -180,7 +180,12 @@ def test_a_changed_file_is_refused_by_the_client(tone: Any, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int8-dynamic"])
 def test_weights_of_a_large_model_are_in_a_file_of_their_own(
-    precision: str, registry: ahf.Registry, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: str,
+    traced_once: None,
+    registry: ahf.Registry,
+    encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from adapterhub_fin.exporting.onnx_graph import graph
 

@@ -51,12 +51,12 @@ def refused(registry: ahf.Registry, encoder: Path, tmp_path: Path) -> Iterator[R
     yield run
 
 
-def test_a_graph_that_moves_a_probability_too_far(refused: Refused) -> None:
+def test_a_graph_that_moves_a_probability_too_far(traced_once: None, refused: Refused) -> None:
     message = refused(ahf.Unsupported, precision="int8", max_change=1e-5)
     assert "a probability is off by 0.00" in message and "1e-05 is allowed" in message and "fp32" in message
 
 
-def test_a_graph_that_changes_labels(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_that_changes_labels(traced_once: None, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     """The classifier of the written graph is made to answer another label."""
     import onnx
     from onnx import numpy_helper
@@ -208,6 +208,8 @@ def test_a_limit_holds_at_the_limit_and_not_beyond() -> None:
 
 
 def test_the_manifest_of_int8_says_so_and_nothing_is_logged(
+    traces: dict[str, dict[str, bytes]],
+    traced_once: None,
     registry: ahf.Registry,
     encoder: Path,
     tmp_path: Path,
@@ -217,6 +219,7 @@ def test_the_manifest_of_int8_says_so_and_nothing_is_logged(
     monkeypatch.setattr(logging.root, "handlers", [])  # as in a program that configured none
     monkeypatch.delitem(sys.modules, "onnxruntime.quantization.matmul_nbits_quantizer", raising=False)
     level = logging.root.level
+    traces.clear()  # for the tracer is what logs
     capfd.readouterr()
     (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "Arlo: profit rose."}) + "\n")
     exported = {"layout": "onnx", "base": encoder, "registry": registry, "table": tmp_path / "rows.jsonl"}

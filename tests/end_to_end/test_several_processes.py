@@ -49,7 +49,7 @@ def test_two_processes_train_a_curriculum_as_one_does(tmp_path: Path) -> None:
     corpus = plan.pop("corpus")
     plan["curriculum"] = [{**corpus, "max_steps": 5}, {**corpus, "learning_rate": 1e-3}]
     alone = ahf.train(plan, registry=bench.registry)
-    together = train_in_processes(plan, bench.registry.root, tmp_path, 2)
+    together = train_in_processes(plan, bench.registry.root, tmp_path, 2, forked=True)
     assert together["losses"] == pytest.approx(list(alone.losses), rel=1e-4) and len(alone.losses) == 4
     assert together["metrics"] == pytest.approx(dict(alone.metrics))
     assert bench.registry.history("contract/run@2")["training"]["stage"] == [1] * 5 + [2] * 8  # type: ignore[index]
@@ -63,10 +63,10 @@ def test_two_processes_keep_a_run_that_forgets_too_much_and_store_it_under_anoth
     limit = {"corpus": corpus, "split": "all", "at_most": 0.01}
     plan = recipe(bench, epochs=2, learning_rate=2e-2, forgetting=limit)
     with pytest.raises(AssertionError, match="ForgetsTooMuch: contract/run forgot too much"):
-        train_in_processes(plan, bench.registry.root, tmp_path, 2)
+        train_in_processes(plan, bench.registry.root, tmp_path, 2, forked=True)
     assert list(bench.registry.names()) == [] and len(list((bench.registry.root / "runs").iterdir())) == 1
     plan["training"]["forgetting"] = {**limit, "at_most": 100.0}
-    together = train_in_processes(plan, bench.registry.root, tmp_path, 2, resume=True)
+    together = train_in_processes(plan, bench.registry.root, tmp_path, 2, resume=True, forked=True)
     assert together["reference"] == "contract/run@1"
     (stored,) = [event for event in bench.registry.events("contract/run@1") if event["kind"] == "forgetting"]
     (alone,) = ahf.train(plan, registry=bench.registry).forgetting

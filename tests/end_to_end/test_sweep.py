@@ -221,7 +221,11 @@ def test_no_trial_computes_anything_on_the_test_part(
 
 
 def test_earlier_sweeps_on_the_same_rows_count_and_the_baseline_is_measured_once(
-    swept: tuple[Path, dict[str, Any]], material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forked_trials: None,
+    swept: tuple[Path, dict[str, Any]],
+    material: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home = tmp_path / "copy"
     shutil.copytree(swept[0], home)
@@ -241,7 +245,9 @@ def test_earlier_sweeps_on_the_same_rows_count_and_the_baseline_is_measured_once
     assert "best of 3, 2 of them in earlier sweeps of the same rows" in run_ahf(home, "show", later.version.reference)
 
 
-def test_rows_from_memory_reach_the_trials_and_a_failed_run_is_told(material: Path, tmp_path: Path) -> None:
+def test_rows_from_memory_reach_the_trials_and_a_failed_run_is_told(
+    forked_trials: None, material: Path, tmp_path: Path
+) -> None:
     rows = [{"text": row["text"], "label": row["label"]} for row in TinyTone(None).load().table]
     broken = shutil.copytree(material / "base", tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"no weights")  # which no trial can load

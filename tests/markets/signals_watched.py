@@ -1,20 +1,17 @@
-"""Watch a folder in processes of their own, on a clock in which a day lasts a part of a second: for test_signals_watch.
+"""Watch a folder in a process of its own, on a clock in which a day lasts a part of a second: for test_signals_watch.
 
     signals_watched.py FOLDER OUT BEGAN SECONDS_A_DAY
 
-BEGAN is the real time at which the first day began. Each line on standard input starts a process, which a fork makes
-quick; its number and then its exit status are printed.
+BEGAN is the real time at which the first day began.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from pathlib import Path
 
 from adapterhub_fin_markets.signals.options import SignalOptions
@@ -37,11 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    for module in ("torch", "peft", "transformers.models.bert.modeling_bert", "exchange_calendars"):
-        import_module(module)  # once, and not in each child
-    for _ in sys.stdin:
-        if (child := os.fork()) == 0:
-            main()
-            os._exit(0)
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    main()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +16,7 @@ import numpy as np
 import pytest
 
 from adapterhub_fin.errors import BadCorpus, Corrupted, Refused
+from adapterhub_fin.testing.forked import ForkedProcess, run_forked, start_forked
 from adapterhub_fin_markets.signals.making import signals
 from adapterhub_fin_markets.signals.options import SignalOptions
 from adapterhub_fin_markets.signals.received import Journal
@@ -27,7 +25,6 @@ from adapterhub_fin_markets.signals.watching import Watch
 
 HERE = Path(__file__).parent
 TABLE = {"text": "text", "published": "at", "group": "symbol"}
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 TONES = ("profit rose", "profit fell", "meets in May")
 
 
@@ -266,32 +263,26 @@ class Processes:
     """Start and end watching processes, on a clock of their own in which a day lasts .4 seconds."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, str(HERE / "signals_watched.py"), str(folder), str(folder.parent / "live.parquet")]
-        command += [str(time.time() + 6), "0.4"]
-        pipe: Any = subprocess.PIPE
-        self.parent = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **ONE_THREAD})
-        self.child = 0
+        run_forked("-c", "pass")  # the first fork waits for imports, in which the clock must not run
+        self.command = [str(HERE / "signals_watched.py"), str(folder), str(folder.parent / "live.parquet")]
+        self.command += [str(time.time() + 2), "0.4"]
+        self.child: ForkedProcess | None = None
 
     def start(self) -> None:
-        assert self.parent.stdin is not None and self.parent.stdout is not None
-        self.parent.stdin.write("start\n")
-        self.parent.stdin.flush()
-        self.child = int(self.parent.stdout.readline())
+        self.child = start_forked(*self.command)
 
     def end(self, by: int) -> int:
-        assert self.parent.stdout is not None
-        os.kill(self.child, by)
-        self.child = 0
-        return int(self.parent.stdout.readline())
+        assert self.child is not None
+        self.child.send_signal(by)
+        return self.child.wait(60)
 
 
 @pytest.fixture
 def process(folder: Path) -> Iterator[Processes]:
     processes = Processes(folder)
     yield processes
-    if processes.child:
-        os.kill(processes.child, signal.SIGKILL)
-    processes.parent.communicate("", timeout=60)
+    if processes.child is not None:
+        processes.child.kill()
 
 
 def until(condition: Any, seconds: float = 60) -> None:
@@ -344,16 +335,16 @@ def test_the_command_ends_at_sigterm(dated_tone: Any, folder: Path, tmp_path: Pa
     csv(folder / "a.csv", "2021-03-01T08:00:00Z,Arlo: profit rose.,AAA")
     out = tmp_path / "live.parquet"
     command = [
-        *(sys.executable, "-m", "adapterhub_fin.cli", "signals", "acme/tone", "--watch", str(folder), "--text", "text"),
+        *("-m", "adapterhub_fin.cli", "signals", "acme/tone", "--watch", str(folder), "--text", "text"),
         *("--time", "at", "--set", "group=symbol", "--every", "0.05", "--out", str(out), "--json"),
     ]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = start_forked(*command)
     journal = tmp_path / "live.parquet.received.jsonl"
     until(lambda: journal.exists() and '"file"' in journal.read_text())
     running.send_signal(signal.SIGINT)
-    printed, err = running.communicate(timeout=60)
-    assert running.returncode == 0, err
-    assert "a.csv: 1 new of 1 texts, received at" in err and "nothing was decided" in err and not printed
+    assert running.wait(60) == 0, running.stderr
+    err = running.stderr
+    assert "a.csv: 1 new of 1 texts, received at" in err and "nothing was decided" in err and not running.stdout
     line = json.loads(journal.read_text().splitlines()[0])
     received = datetime.fromisoformat(line["available_at"])
     assert abs((datetime.now(UTC) - received).total_seconds()) < 600
