@@ -75,4 +75,5 @@ def _alike(tables: Sequence[Dataset], names: Sequence[str]) -> list[Dataset]:
                 f"corpus mixture: {name} has no column {lacking[0]!r}, which {other} has: give it to both or to neither"
             )
     ordered = [table.select_columns(list(columns)) for table in tables]
-    return [table.cast(ordered[0].features) for table in ordered]
+    features = ordered[0].features
+    return [table if table.features == features else table.cast(features) for table in ordered]
