@@ -63,8 +63,11 @@ class TokenizeRecipe(TableReading, ZonedOptions):
         None, description="Day or instant of the last text that the tokenizer was trained on; needs evidence."
     )
     tokenizer_evidence: str | None = Field(None, min_length=1, description="Where that is stated.")
+    begin_token: str | None = Field(
+        None, description="Token before each document; by default the tokenizer's bos_token or cls_token; '' is none."
+    )
     end_token: str | None = Field(
-        None, description="Token after each document; by default the tokenizer's eos_token, and '' is none."
+        None, description="Token after each document; by default the tokenizer's eos_token or sep_token; '' is none."
     )
     filters: Filters = Field(default_factory=Filters, description="Which texts are left out.")
     shard_tokens: int = Field(100_000_000, ge=1, description="Tokens from which on a shard is finished.")

@@ -19,26 +19,21 @@ Written = Callable[..., Path]
 UNTIL = "2013-12-31"
 
 
-def read_back(shards: ahf.TokenShards) -> list[str]:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(shards.tokenizer)
-    return [str(tokenizer.decode(ids.tolist())) for ids in shards]
-
-
 def test_documents_are_the_tokenizer_s_ids_of_the_rows_up_to_the_cut(
     rows: Rows, written: Written, decoder: Path, tmp_path: Path
 ) -> None:
     from transformers import AutoTokenizer
 
-    recipe = {"files": written(rows), "until": UNTIL, "tokenizer": decoder, "shard_tokens": 3000, "end_token": ""}
+    bare = {"begin_token": "", "end_token": ""}
+    recipe = {"files": written(rows), "until": UNTIL, "tokenizer": decoder, "shard_tokens": 3000, **bare}
     shards = ahf.tokenize({**recipe, "filters": {"duplicates": "none"}}, tmp_path / "shards")
     taken = [row for row in rows if row["available_at"] < "2014"]
     tokenizer = AutoTokenizer.from_pretrained(decoder)
-    expected = [tokenizer(row["text"], add_special_tokens=False).input_ids for row in taken]
+    expected = [tokenizer(row["text"], add_special_tokens=False, verbose=False).input_ids for row in taken]
     assert [ids.tolist() for ids in shards] == expected and len(shards.record["shards"]) > 2
     assert shards[-1].tolist() == expected[-1] and [ids.tolist() for ids in shards[2:5]] == expected[2:5]
     assert shards.tokens == sum(map(len, expected)) and shards.lengths.tolist() == [*map(len, expected)]
+    assert shards.sizes.tolist() == [len(row["text"].encode()) for row in taken]
     assert shards.available_at.tolist() == [datetime.fromisoformat(r["available_at"][:-1]) for r in taken]
     assert shards.knowledge_end == max(datetime.fromisoformat(row["available_at"]) for row in taken)
     assert shards.record["left_out"] == {"available after until": len(rows) - len(taken)}
@@ -132,7 +127,7 @@ def test_all_faults_are_named_before_anything_is_written(written: Written, decod
         ({"files": []}, BadRecipe, "give files, or a corpus: one of them"),
         ({"files": "none-*.jsonl"}, BadCorpus, "no file matches none-"),
         ({"tokenizer": "nowhere"}, BadRecipe, "nowhere has no tokenizer.json"),
-        ({"end_token": "<none>"}, BadRecipe, "end_token '<none>' is no token of"),
+        ({"end_token": "<none>"}, BadRecipe, "'<none>' is no token of"),
         ({"tokenizer_known": "2020-01-01"}, BadRecipe, "tokenizer_known and tokenizer_evidence go together"),
         ({"after": "2013-12-31"}, BadRecipe, "after 2013-12-31T23:59:59.999999Z leaves no row up to until"),
         ({"timezone": "Mars"}, BadRecipe, "'Mars' isn't a time zone"),
@@ -208,11 +203,38 @@ def test_a_corpus_gives_the_shards_of_its_file(rows: Rows, written: Written, dec
         ahf.tokenize({**recipe, "corpus": undated}, tmp_path / "undated")
 
 
-def test_the_end_token_stands_after_each_document(rows: Rows, written: Written, decoder: Path, tmp_path: Path) -> None:
-    recipe = {"files": written(rows[:3]), "until": "2030-01-01", "tokenizer": decoder}
-    plain = ahf.tokenize({**recipe, "end_token": ""}, tmp_path / "plain")
-    ended = ahf.tokenize({**recipe, "end_token": "[SEP]"}, tmp_path / "ended")
-    end = ended.record["recipe"]["tokenizer"]["end"]
-    assert isinstance(end, int)
-    assert [ids.tolist() for ids in ended] == [[*ids.tolist(), end] for ids in plain]
-    assert plain.digest != ended.digest
+@pytest.mark.parametrize("base", ["encoder", "decoder"])
+def test_documents_begin_and_end_as_the_tokenizer_s_special_tokens_say(
+    rows: Rows, written: Written, request: pytest.FixtureRequest, tmp_path: Path, base: str
+) -> None:
+    from transformers import AutoTokenizer
+
+    folder = request.getfixturevalue(base)
+    recipe = {"files": written(rows[:3]), "until": "2030-01-01", "tokenizer": folder}
+    plain = ahf.tokenize({**recipe, "begin_token": "", "end_token": ""}, tmp_path / "plain")
+    framed = ahf.tokenize(recipe, tmp_path / "framed")
+    chosen = ahf.tokenize({**recipe, "begin_token": "", "end_token": "[SEP]"}, tmp_path / "chosen")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    encoder = tokenizer.mask_token is not None
+    first = tokenizer.cls_token_id if encoder else tokenizer.bos_token_id
+    last = tokenizer.sep_token_id if encoder else tokenizer.eos_token_id
+    before, after = ([token] if token is not None else [] for token in (first, last))
+    assert [ids.tolist() for ids in framed] == [[*before, *ids.tolist(), *after] for ids in plain]
+    end = tokenizer.get_vocab()["[SEP]"]
+    assert [ids.tolist() for ids in chosen] == [[*ids.tolist(), end] for ids in plain]
+    assert plain.digest != chosen.digest
+
+
+def test_some_documents_are_a_sequence_of_the_same_kind(
+    rows: Rows, written: Written, decoder: Path, tmp_path: Path
+) -> None:
+    recipe = {"files": written(rows), "until": "2030-01-01", "tokenizer": decoder, "shard_tokens": 2000}
+    shards = ahf.tokenize(recipe, tmp_path / "shards")
+    order = np.argsort(shards.available_at, kind="stable")
+    train = shards.take(order[:-9])
+    assert len(train) == len(shards) - 9 and (train.lengths == shards.lengths[order[:-9]]).all()
+    assert all((train[number] == shards[int(order[number])]).all() for number in range(len(train)))
+    assert (train.sizes == shards.sizes[order[:-9]]).all()
+    assert [ids.tolist() for ids in train[-2:]] == [shards[int(number)].tolist() for number in order[-11:-9]]
+    with pytest.raises(IndexError):
+        train[len(train)]

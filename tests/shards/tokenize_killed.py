@@ -1,8 +1,9 @@
 """Tokenize in a process that is killed at each call in turn; print what the next one makes of it.
 
-    python tokenize_killed.py RECIPE.json FOLDER
+    python tokenize_killed.py RECIPE.json FOLDER STRIDE
 
-Killed are calls that write, sync, rename and commit. One line a kill: the call's name, how many shards were finished
+Killed are calls that write, sync, rename and commit, each STRIDE-th of them. One line a kill: the call's name, how many
+shards were finished
 then, and the digest of all files of the folder that the next process leaves.
 """
 
@@ -26,7 +27,7 @@ from adapterhub_fin_registry.io.disk import Disk
 RECIPE, FOLDER = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
 pass_.BATCH = 1000  # characters: several batches a shard
 LOADED = TextTokenizer(Path(RECIPE["tokenizer"]))  # once, for all processes
-pass_.TextTokenizer = lambda folder, end_token: LOADED  # type: ignore[assignment, misc]
+pass_.TextTokenizer = lambda *given: LOADED  # type: ignore[assignment, misc]
 
 
 def tokenize() -> str:
@@ -71,7 +72,7 @@ def killed_at(number: int) -> None:
 
 def main() -> None:
     print("never", 0, tokenize(), flush=True)
-    for number in range(1, 1000):
+    for number in range(1, 1000, int(sys.argv[3])):
         shutil.rmtree(FOLDER)
         status = in_a_child(lambda number=number: killed_at(number))  # type: ignore[misc]
         if not os.WIFSIGNALED(status):

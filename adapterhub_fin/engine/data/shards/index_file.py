@@ -40,13 +40,14 @@ def write_index(
         **{key: sum(getattr(record, key) for record in records) for key in ("documents", "tokens", "characters")},
         "first_available_at": min((record.first_available_at for record in records), key=parse_instant),
         "knowledge_end": max((record.last_available_at for record in records), key=parse_instant),
-        "shards": [_listed(folder, record) for record in records],
+        "shards": [listed(folder, record) for record in records],
     }
     index["digest"] = digest_of(canonical(index_contents(index)))
     write_whole(folder / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
 
 
-def _listed(folder: Path, record: ShardRecord) -> dict[str, Any]:
+def listed(folder: Path, record: ShardRecord) -> dict[str, Any]:
+    """Return what an index says of a shard."""
     return {
         "name": stem(record.number),
         "documents": record.documents,
@@ -81,6 +82,12 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise Corrupted(f"{path} is not of format {FORMAT}: tokenize again, or use the release that wrote it")
     if missing := {"recipe", "digest", "knowledge_end", "shards"} - index.keys():
         raise Corrupted(f"{path} lacks {', '.join(sorted(missing))}: tokenize again with restart")
+    try:
+        is_own = digest_of(canonical(index_contents(index))) == index["digest"]
+    except (TypeError, KeyError, ValueError):
+        is_own = False
+    if not is_own:
+        raise Corrupted(f"{path} has another digest than it says: copy it again, or tokenize again with restart")
     return index
 
 

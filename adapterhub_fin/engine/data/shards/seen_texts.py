@@ -40,22 +40,26 @@ class SeenTexts:
     """Remember texts by digest, or also by MinHash signature (Broder 1997), found by locality-sensitive hashing."""
 
     def __init__(self, path: Path, duplicates: Literal["exact", "near"], near: float) -> None:
+        """Open or make the database. Raises Corrupted where it is damaged, and BadRecipe without datasketch."""
         self.duplicates, self.near = duplicates, near
         if duplicates == "near":
             near_version()
         self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute(f"pragma cache_size = -{CACHE_KIB}")
-        self._database.executescript(_TABLES)
+        try:
+            self._database.execute(f"pragma cache_size = -{CACHE_KIB}")
+            self._database.executescript(_TABLES)
+        except sqlite3.DatabaseError as error:
+            self.close()
+            if isinstance(error, sqlite3.OperationalError):  # the disk's, such as one that is full
+                raise
+            raise Corrupted(f"{path} can't be read again ({error}): run again with restart") from error
         self._database.execute("begin")
 
     def forget_from(self, row: int) -> None:
-        """Forget the rows from a number on, which are read again. Raises Corrupted where the database is damaged."""
-        try:
-            for table in ("texts", "bands", "signatures"):
-                self._database.execute(f"delete from {table} where row >= ?", (row,))
-            self.commit()
-        except sqlite3.DatabaseError as error:
-            raise Corrupted(f"the texts that were read before can't be read again ({error}): begin anew") from error
+        """Forget the rows from a number on, which are read again."""
+        for table in ("texts", "bands", "signatures"):
+            self._database.execute(f"delete from {table} where row >= ?", (row,))
+        self.commit()
 
     def copied(self, row: int, text: str) -> str | None:
         """Return why a text is left out as a copy of an earlier row's; remember it and return None otherwise."""

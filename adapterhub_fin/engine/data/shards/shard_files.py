@@ -52,6 +52,7 @@ class ShardRecord:
     left_out: Mapping[str, int]  # why, and how many rows, since the shard before
     offsets: list[int] = field(repr=False)  # (documents + 1,): where each document begins, in tokens
     available_at: list[int] = field(repr=False)  # (documents,): microseconds since 1970, in UTC
+    sizes: list[int] = field(repr=False)  # (documents,): the bytes of UTF-8 of each text
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -65,8 +66,8 @@ class ShardRecord:
             raise Corrupted(f"{path} is no record of a shard ({error}): tokenize again with restart") from error
 
     def contents(self) -> dict[str, Any]:
-        """Return what the shard holds, by digest: its ids, its documents' places, dates and texts, not its source."""
-        places = canonical([self.offsets, self.available_at])
+        """Return what the shard holds, by digest: ids, texts and dates, not where they come from."""
+        places = canonical([self.offsets, self.available_at, self.sizes])
         return {"ids": self.ids, "texts": self.texts, "documents": digest_of(places)}
 
 
@@ -105,7 +106,9 @@ class ShardWriter:
     def __init__(self, folder: Path, number: int, recipe: str) -> None:
         self.folder, self.number, self.recipe = folder, number, recipe
         self.tokens = self._characters = 0
-        self._offsets, self._dates = [0], [0][:0]
+        self._offsets: list[int] = [0]
+        self._dates: list[int] = []
+        self._sizes: list[int] = []
         self._left_out: Counter[str] = Counter()
         self._ids, self._texts = hashlib.sha256(), hashlib.sha256()
         self._file: BinaryIO | None = None
@@ -136,6 +139,7 @@ class ShardWriter:
         self.tokens += len(ids)
         self._characters += len(document.text)
         self._offsets.append(self.tokens)
+        self._sizes.append(len(document.text.encode()))
         self._dates.append((document.available_at - EPOCH) // MICROSECOND)
 
     def finish(self, next_row: int) -> ShardRecord:
@@ -159,6 +163,7 @@ class ShardWriter:
             left_out=self.left_out,
             offsets=self._offsets,
             available_at=self._dates,
+            sizes=self._sizes,
         )
         write_whole(record_path(self.folder, self.number), canonical(asdict(record)))
         return record

@@ -23,9 +23,12 @@ FURTHER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.jso
 
 
 class TextTokenizer:
-    """Tokenize without special tokens, but for one after each document."""
+    """Tokenize without special tokens, but for one before and one after each document.
 
-    def __init__(self, folder: Path, end_token: str | None = None) -> None:
+    They are those that pretraining gives a document: bos and eos, or cls and sep where there is a mask token.
+    """
+
+    def __init__(self, folder: Path, begin_token: str | None = None, end_token: str | None = None) -> None:
         self.folder = folder.expanduser()
         if not (self.folder / FILE).is_file():
             raise BadRecipe(f"{folder} has no {FILE}: give the folder of a fast tokenizer")
@@ -39,36 +42,44 @@ class TextTokenizer:
         self._fast.no_padding()
         self.vocabulary = len(tokenizer)
         self.digest = tokenizer_digest(tokenizer)
-        self.end = self._end(tokenizer, end_token)
+        encoder = tokenizer.mask_token is not None
+        self.begin = self._token(tokenizer, tokenizer.cls_token if encoder else tokenizer.bos_token, begin_token)
+        self.end = self._token(tokenizer, tokenizer.sep_token if encoder else tokenizer.eos_token, end_token)
         self.dtype = np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
 
-    def _end(self, tokenizer: Any, given: str | None) -> int | None:
-        """Return the id of the token after each document. Raises BadRecipe for one that the tokenizer lacks."""
-        token = tokenizer.eos_token if given is None else given
+    def _token(self, tokenizer: Any, own: str | None, given: str | None) -> int | None:
+        """Return the id of a token that the user gave, or else the tokenizer's own, None for none.
+
+        Raises BadRecipe for one that the tokenizer lacks.
+        """
+        token = own if given is None else given
         if not token:
             return None
         if (number := tokenizer.get_vocab().get(token)) is None:
-            raise BadRecipe(f"end_token {token!r} is no token of {self.folder}: give one of its vocabulary, or ''")
+            raise BadRecipe(f"{token!r} is no token of {self.folder}: give one of its vocabulary, or ''")
         return int(number)
 
     def record(self) -> dict[str, Any]:
         """Return what the ids depend on, as JSON."""
         return {
             "digest": self.digest,
-            "file": hashlib.sha256((self.folder / FILE).read_bytes()).hexdigest(),
+            "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self._files()},
             "vocabulary": self.vocabulary,
+            "begin": self.begin,
             "end": self.end,
         }
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return the ids of each text, (tokens,) in the smallest unsigned type, with the end token after them."""
-        end = [] if self.end is None else [self.end]
+        """Return the ids of each text, (tokens,) in `dtype`, between the tokens that begin and end it."""
+        begin, end = ([] if token is None else [token] for token in (self.begin, self.end))
         encoded = self._fast.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array([*each.ids, *end], self.dtype) for each in encoded]
+        return [np.array([*begin, *each.ids, *end], self.dtype) for each in encoded]
 
     def copy_to(self, folder: Path) -> None:
         """Copy the tokenizer's files into a folder, where AutoTokenizer finds them."""
         folder.mkdir(exist_ok=True)
-        for name in (FILE, *FURTHER):
-            if (self.folder / name).is_file():
-                shutil.copyfile(self.folder / name, folder / name)
+        for path in self._files():
+            shutil.copyfile(path, folder / path.name)
+
+    def _files(self) -> list[Path]:
+        return [path for name in (FILE, *FURTHER) if (path := self.folder / name).is_file()]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, overload
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.data.shards.index_file import INDEX, index_contents, read_index
+from adapterhub_fin.engine.data.shards.index_file import INDEX, listed, read_index
 from adapterhub_fin.engine.data.shards.shard_files import (
     EPOCH,
     MICROSECOND,
@@ -33,11 +33,46 @@ else:
 TOKENIZER: Final = "tokenizer"  # the folder with the tokenizer's files
 
 
+class TokenDocuments(Sequence["np.ndarray"]):
+    """Hold some documents of token shards by their numbers: each an array of token ids, (tokens,)."""
+
+    def __init__(self, shards: TokenShards, numbers: np.ndarray) -> None:
+        """Take the numbers of the documents, (documents,)."""
+        self.shards, self.numbers = shards, numbers
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Return the number of tokens of each document, (documents,) int64."""
+        lengths: np.ndarray = self.shards.lengths[self.numbers]
+        return lengths
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Return the bytes of UTF-8 of each document's text, (documents,) int64."""
+        sizes: np.ndarray = self.shards.sizes[self.numbers]
+        return sizes
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        """Return a document's ids, (tokens,), or those of several as a list. Raises IndexError beyond the last."""
+        if isinstance(index, slice):
+            return [self.shards[int(number)] for number in self.numbers[index]]
+        return self.shards[int(self.numbers[index])]
+
+
 class TokenShards(Sequence["np.ndarray"]):
     """Hold the documents of a folder that `ahf tokenize` wrote, each an array of token ids, (tokens,).
 
     An array is a view of a mapped file: it takes no memory of its own and can't be written. Opening reads the records
-    of the documents, 16 bytes each in memory, and no ids.
+    of the documents, 24 bytes each in memory, and no ids.
 
     Example:
         >>> shards = TokenShards("shards/fed-2013")
@@ -51,9 +86,13 @@ class TokenShards(Sequence["np.ndarray"]):
         recipe = self.record["recipe"]
         self.dtype = np.dtype(recipe["dtype"])
         records = [self._shard_record(number) for number in range(len(self.record["shards"]))]
-        self._offsets = [np.array(record.offsets, np.int64) for record in records]
-        self._dates = [np.array(record.available_at, np.int64).view("datetime64[us]") for record in records]
-        self._first = [0, *accumulate(record.documents for record in records)]
+        try:
+            self._offsets = [np.array(record.offsets, np.int64) for record in records]
+            self._dates = [np.array(record.available_at, np.int64).view("datetime64[us]") for record in records]
+            self._sizes = [np.array(record.sizes, np.int64) for record in records]
+        except (ValueError, TypeError, OverflowError) as error:
+            raise Corrupted(f"a record in {self.folder} is damaged ({error}): tokenize again with restart") from error
+        self._first = [0, *accumulate(map(len, self._dates))]
         self._maps: dict[int, np.ndarray] = {}
 
     @property
@@ -102,6 +141,21 @@ class TokenShards(Sequence["np.ndarray"]):
         lengths: np.ndarray = np.concatenate([np.diff(offsets) for offsets in self._offsets])
         return lengths
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Return the bytes of UTF-8 of each document's text, (documents,) int64."""
+        sizes: np.ndarray = np.concatenate(self._sizes)
+        return sizes
+
+    def take(self, numbers: Sequence[int] | np.ndarray) -> TokenDocuments:
+        """Return some of the documents in the given order, as a sequence of the same kind; `numbers` is (documents,).
+
+        Example:
+            >>> order = np.argsort(shards.available_at, kind="stable")
+            >>> train, validation = shards.take(order[:-80]), shards.take(order[-80:])
+        """
+        return TokenDocuments(self, np.asarray(numbers, np.int64))
+
     def __len__(self) -> int:
         return self._first[-1]
 
@@ -126,15 +180,15 @@ class TokenShards(Sequence["np.ndarray"]):
         Raises Corrupted, naming the file, for a shard that is changed, missing or of another run, and for an index that
         contradicts its shards.
         """
-        self._verify_index()
-        for number, listed in enumerate(self.record["shards"]):
+        for number, entry in enumerate(self.record["shards"]):
             record = self._shard_record(number)
             path = ids_path(self.folder, number)
-            if file_digest(record_path(self.folder, number)) != listed["record"]:
+            if file_digest(record_path(self.folder, number)) != entry.get("record"):
                 raise _changed(record_path(self.folder, number))
-            if _digest(path) != listed["ids"] or record.ids != listed["ids"]:
+            if _digest(path) != entry.get("ids"):
                 raise _changed(path)
             self._verify_shard(number, record)
+        self._verify_index()
         self._verify_tokenizer()
 
     def __repr__(self) -> str:
@@ -161,15 +215,16 @@ class TokenShards(Sequence["np.ndarray"]):
         return self._maps[shard]
 
     def _verify_index(self) -> None:
-        if digest_of(canonical(index_contents(self.record))) != self.digest:
-            raise _changed(self.folder / INDEX)
-        if self.knowledge_end > self.until:
-            raise Corrupted(f"{self.folder / INDEX} has documents from after {self.until}: tokenize again with restart")
+        """Check that the index says of all shards what they are."""
+        latest = EPOCH + int(self.available_at.max().astype(np.int64)) * MICROSECOND
+        totals = {"documents": len(self), "tokens": self.tokens}
+        if latest != self.knowledge_end or any(self.record.get(key) != total for key, total in totals.items()):
+            raise Corrupted(f"{self.folder / INDEX} contradicts its shards: tokenize again with restart")
 
     def _verify_shard(self, number: int, record: ShardRecord) -> None:
         """Check that a shard's record is that of its ids, and in the cut."""
         ids, offsets, dates = self._map(number), self._offsets[number], self._dates[number]
-        recipe, listed = self.record["recipe"], self.record["shards"][number]
+        recipe = self.record["recipe"]
         start = parse_instant(recipe["after"]) if recipe["after"] else None
         latest = EPOCH + int(dates.max().astype(np.int64)) * MICROSECOND
         earliest = EPOCH + int(dates.min().astype(np.int64)) * MICROSECOND
@@ -177,18 +232,16 @@ class TokenShards(Sequence["np.ndarray"]):
             "its documents' places": len(offsets) != len(dates) + 1 or offsets[0] != 0 or (np.diff(offsets) < 0).any(),
             "a token beyond the vocabulary": int(ids.max()) >= recipe["tokenizer"]["vocabulary"],
             "its dates": latest > self.until or (start is not None and earliest <= start),
-            "its contents": record.contents() != listed["contents"],
+            "what the index says of it": listed(self.folder, record) != self.record["shards"][number],
             "its last date": record.last_available_at != format_instant(latest),
         }
         if reasons := [reason for reason, is_wrong in wrong.items() if is_wrong]:
             raise Corrupted(f"{stem(number)} in {self.folder} is not right in {', '.join(reasons)}: tokenize again")
-        if latest > self.knowledge_end:
-            raise Corrupted(f"{self.folder / INDEX} has an earlier knowledge end than {stem(number)}: tokenize again")
 
     def _verify_tokenizer(self) -> None:
-        path = self.tokenizer / "tokenizer.json"
-        if _digest(path) != f"sha256:{self.record['recipe']['tokenizer']['file']}":
-            raise _changed(path)
+        for name, digest in self.record["recipe"]["tokenizer"]["files"].items():
+            if _digest(self.tokenizer / name) != f"sha256:{digest}":
+                raise _changed(self.tokenizer / name)
 
 
 def _digest(path: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def tokenize(
     target = Path(folder).expanduser()
     _check_tokenizer_date(given)
     source = documents_of(given)
-    tokenizer = TextTokenizer(given.tokenizer, given.end_token)
+    tokenizer = TextTokenizer(given.tokenizer, given.begin_token, given.end_token)
     try:
         target.mkdir(parents=True, exist_ok=True)
         with FileLock(str(target / ".lock"), timeout=0):
@@ -75,9 +76,10 @@ def tokenize(
             return run.complete(progress)
     except Timeout as error:
         raise Refused(f"{target} is being written by another process: wait for it") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        advice = "free some space" if error.errno == errno.ENOSPC else "mend it"
+    except (OSError, sqlite3.OperationalError) as error:  # the database of copies has an error of its own
+        reason = getattr(error, "strerror", None) or str(error)
+        full = getattr(error, "errno", None) == errno.ENOSPC or "full" in str(error)
+        advice = "free some space" if full else "mend it"
         raise WriteFailed(f"{target} can't be written ({reason}): {advice}, and run the same again to go on") from error
 
 
@@ -155,14 +157,15 @@ class TokenizingRun:
 
     def _record(self) -> dict[str, Any]:
         """Return all that the shards depend on but the source, as JSON without paths."""
-        elsewhere = {"files", "corpus", "tokenizer", "tokenizer_known", "tokenizer_evidence", "end_token"}
+        keys = TokenizeRecipe.model_fields
+        of_tokenizer = {key for key in keys if key.startswith("tokenizer") or key.endswith("_token")}
         known = None
         if self.recipe.tokenizer_known is not None:
             evidence = self.recipe.tokenizer_evidence
             known = {"at": self.recipe.tokenizer_known, "kind": "asserted", "evidence": evidence}
         near = self.recipe.filters.duplicates == "near"
         return {
-            **self.recipe.model_dump(mode="json", exclude=elsewhere),
+            **self.recipe.model_dump(mode="json", exclude={"files", "corpus", *of_tokenizer}),
             "tokenizer": {**self.tokenizer.record(), "known": known},
             "dtype": self.tokenizer.dtype.str,
             "datasketch": near_version() if near else None,
