@@ -5,6 +5,12 @@ from adapterhub_fin.engine.comparing.compare import (
 from adapterhub_fin.engine.comparing.evidence import (
     Evidence as Evidence,
 )
+from adapterhub_fin.engine.contamination.contamination import (
+    contamination as contamination,
+)
+from adapterhub_fin.engine.contamination.result import (
+    Contamination as Contamination,
+)
 from adapterhub_fin.engine.data.shards.token_shards import (
     TokenShards as TokenShards,
 )

@@ -27,6 +27,7 @@ SUMMARIES = {
     "embed": "Embed texts, or the rows of a table by their time, as vectors with an adapter.",
     "evaluate": "Evaluate a version on a corpus and record its metrics.",
     "compare": "Compare versions on the same rows, with tests and a verdict.",
+    "contamination": "Ask a base about dated facts: does it know of what came after its knowledge end?",
     "probe": "Compare a version's layers with those of its bare base.",
     "forgetting": "Measure what tuning made a version forget, on other corpora.",
     "monitor": "Compare what a version reads and answers today with what it was tested on.",

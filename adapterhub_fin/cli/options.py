@@ -95,19 +95,24 @@ def say_answering(reference: str, as_of: str | None, include_base: bool) -> None
     click.echo(f"{reference}{note}", err=True)
 
 
-def base_options(function: F) -> F:
-    """Add --base, --download and --batch-size: how a version is loaded."""
-    function = click.option("--base", metavar="FOLDER|ID", help="The base, if its recorded id doesn't find it.")(
-        function
-    )
-    function = click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")(function)
-    function = click.option(
+def trust_option(function: F) -> F:
+    """Add --trust-remote-code."""
+    return click.option(
         "--trust-remote-code",
         is_flag=True,
         expose_value=False,
         callback=_trust,
         help="Let the base's own Python code run, with your rights.",
     )(function)
+
+
+def base_options(function: F) -> F:
+    """Add --base, --download and --batch-size: how a version is loaded."""
+    function = click.option("--base", metavar="FOLDER|ID", help="The base, if its recorded id doesn't find it.")(
+        function
+    )
+    function = click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")(function)
+    function = trust_option(function)
     return click.option(
         "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts per forward pass."
     )(function)
