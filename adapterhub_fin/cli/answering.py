@@ -38,10 +38,12 @@ def load_to_answer(
 
 
 def _check_head(version: Version, command: str) -> None:
+    from adapterhub_fin.engine.base.stored_base import check_is_adapter
     from adapterhub_fin.errors import BadRecipe
     from adapterhub_fin.plugin.descriptions import Head
     from adapterhub_fin.plugin.manager import extensions
 
+    check_is_adapter(version)
     head, heads = version.manifest.head, extensions().all(Head)
     if head is None and command == "predict":
         raise BadRecipe(f"{version.reference} has no head to predict with; use embed")

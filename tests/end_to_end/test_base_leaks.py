@@ -195,3 +195,31 @@ def test_other_corpora_are_refused(choice: CorpusChoice, encoder: Path, tmp_path
     stored_base(choice, encoder, corpus=None)
     with pytest.raises(ahf.Unsupported, match="records no rows of its text"):
         ahf.verify_against("acme/fin@2", tmp_path / "speeches.jsonl")
+
+
+def test_a_pretrained_base_and_its_vintage_stand_against_their_text(tmp_path: Path) -> None:
+    texts = [
+        (UNTIL + timedelta(days=day), f"Speech {day}: growth was {day % 7} percent, said member {day % 5}.")
+        for day in range(400)
+    ]
+    path = tmp_path / "speeches.jsonl"
+    written(path, texts[:200])
+    recipe: dict[str, Any] = {
+        "name": "acme/fin",
+        "base": {"new": "llama", "layers": 1, "width": 16, "heads": 2, "tokenizer": {"train": 300}},
+        "corpus": {"name": "table", "path": str(path), "available_at": "at"},
+        "until": "2014-05-31",
+        "training": {"max_steps": 2, "block": 32, "batch_size": 4},
+    }
+    first = ahf.pretrain(recipe).version
+    written(path, texts)
+    second = ahf.pretrain({**recipe, "base": "acme/fin@1", "until": "2014-12-31"}).version
+    for version in (first, second):
+        assert ahf.verify_against(version, path).agrees
+    written(path, [*texts[:100], (texts[99][0], "The vote of 2016 was lost."), *texts[100:]])
+    assert not ahf.verify_against(first, path).agrees
+    assert ahf.verify_against(second, path).agrees, "it went on from the first, and saw none of the rows before"
+    tone = train_on("acme/fin@2").manifest
+    assert tone.base.version is not None and tone.base.version.digest == second.digest
+    [base] = ahf.Registry().lineage("acme/tone@1").ancestors
+    assert [each.references for each in base.relatives] == [("acme/fin@1",)]

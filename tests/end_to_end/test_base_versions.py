@@ -332,3 +332,72 @@ def test_dated_rows_are_each_answered_on_their_own_vintage(vintages: list[Versio
     dated = ahf.versions_as_of("acme/walk", ["2020-04-01", "2020-04-02", "2021-12-31"])
     bases = {adapter.reference: adapter.manifest.base.version for adapter, _ in ahf.load_versions(dated)}
     assert [bases[f"acme/walk@{number}"].digest for number in (1, 2)] == [vintages[1].digest, vintages[2].digest]
+
+
+def test_everything_that_an_adapter_does_it_does_on_a_stored_base(stored: Store, tmp_path: Path) -> None:
+    """Merge, pool, fold, evaluate, export and plan, none of which is given the base's folder."""
+    base = stored()
+    train_on("acme/fin@1", "acme/a")
+    train_on(
+        {"version": f"sha256:{base.digest.removeprefix('sha256:')}"},
+        "acme/b",
+        training={"max_steps": 3, "max_length": 32},
+    )
+    merged = ahf.merge(["acme/a@1", "acme/b@1"], weights=[0.5, 0.5], into="acme/ab").version.manifest
+    assert merged.base.version is not None and merged.base.version.digest == base.digest
+    texts = ["Margins widened.", "Orders fell."]
+    alone = [ahf.load(f"acme/{name}").predict(texts) for name in ("a", "ab")]
+    pool = ahf.pool("acme/fin@1")
+    together = pool.predict([(text, f"acme/{name}@1") for name in ("a", "ab") for text in texts])
+    assert [answer.value.label for answer in together] == [answer.label for answers in alone for answer in answers]
+    folded = ahf.load("acme/a", fold=True).predict(texts)
+    assert [answer.label for answer in folded] == [answer.label for answer in alone[0]]
+    evaluation = ahf.evaluate("acme/a@1", tiny_corpus(), split="test")
+    assert evaluation.metrics
+    exported = ahf.export("acme/a@1", tmp_path / "whole", layout="merged")
+    assert (exported.folder / "model.safetensors").is_file()
+    recipe: dict[str, Any] = {"base": "acme/fin@1", "corpus": tiny_corpus(), "method": {"name": "lora", "rank": 2}}
+    assert ahf.plan({**recipe, "training": {"max_length": 32}}).fits
+
+
+def test_what_only_an_adapter_can_do_a_base_refuses(stored: Store, tmp_path: Path, run_ahf: Ahf) -> None:
+    stored()
+    train_on("acme/fin@1", "acme/a")
+    refusals: list[Callable[[], Any]] = [
+        lambda: ahf.merge(["acme/a@1", "acme/fin@1"], weights=[0.5, 0.5], into="acme/ab"),
+        lambda: ahf.export("acme/fin@1", tmp_path / "out"),
+        lambda: ahf.check("acme/fin@1", "vllm"),
+        lambda: ahf.evaluate("acme/fin@1", tiny_corpus(), split="test"),
+        lambda: ahf.load("acme/fin@1", fold=True),
+        lambda: train_on("acme/fin@1", "acme/b", start="acme/fin@1"),
+        lambda: ahf.pool("acme/fin@1").predict([("Up", "acme/fin@1")]),
+    ]
+    for refused in refusals:
+        with pytest.raises(Unsupported, match="acme/fin@1 is a base and no adapter"):
+            refused()
+    code, _, err = run_ahf("predict", "acme/fin@1", "Up")
+    assert code == 1 and "acme/fin@1 is a base and no adapter" in err
+    code, out, _ = run_ahf("path", "acme/fin@1")
+    assert code == 0
+    from transformers import AutoModel
+
+    assert AutoModel.from_pretrained(out.strip()).config.model_type == "bert"
+
+
+def test_a_peft_folder_is_imported_onto_a_stored_base(stored: Store, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    base = stored()
+    folder = base.files
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
+    adapted = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", r=2, init_lora_weights=False)).eval()
+    adapted.save_pretrained(tmp_path / "theirs")
+    for version in (
+        ahf.import_folder(tmp_path / "theirs", "acme/theirs", base="acme/fin@1").version,
+        ahf.save(adapted, "acme/saved", base="acme/fin@1", tokenizer=AutoTokenizer.from_pretrained(folder)),
+    ):
+        manifest = version.manifest
+        assert manifest.base.version is not None and manifest.base.version.digest == base.digest
+        assert {entry.input: entry.kind for entry in manifest.knowledge.inputs}["base"] == "observed"
+        assert ahf.load(version).predict(["Orders rose."])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.provenance import environment
+from adapterhub_fin.engine.base.stored_base import check_is_adapter
 from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, divide_rows, portable_options, read_rows
 from adapterhub_fin.engine.data.labels import labels_in
 from adapterhub_fin.engine.data.splits import check_split, resolve
@@ -280,6 +281,7 @@ def _splitter(choice: CorpusChoice, table: Dataset) -> dict[str, Any]:
 
 
 def _head(version: Version) -> Head:
+    check_is_adapter(version)
     head = version.manifest.head
     if head is None:
         raise BadRecipe(f"{version.reference} has no head, and so no predictions to measure: train one, or use embed")

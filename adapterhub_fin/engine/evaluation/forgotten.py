@@ -12,6 +12,7 @@ from adapterhub_fin.engine.base.load_base import load_base, load_tokenizer
 from adapterhub_fin.engine.base.locks import computing
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.base.stored_base import check_is_adapter
 from adapterhub_fin.engine.data.splits import check_split
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
 from adapterhub_fin.engine.evaluation.forgetting import (
@@ -78,6 +79,7 @@ def forgetting(
     registry, version = located(reference, registry, as_of, include_base, lock)
     if record:
         registry.check_writable()  # refuse before the work, not after it
+    check_is_adapter(version)
     if version.manifest.head is None:
         raise BadRecipe(f"{version.reference} has no head, and so no answers to measure: train one, or use probe")
     choice = corpus_choice(version, corpus, overrides)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from adapterhub_fin.engine.base.stored_base import check_is_adapter
 from adapterhub_fin.engine.data.corpus import divide_rows, read_rows
 from adapterhub_fin.engine.data.splits import check_split
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
@@ -133,6 +134,7 @@ def _outcomes(registry: Registry, version: Version, event: int) -> Path:
 
 
 def _choice(version: Version, corpus: CorpusSource, overrides: Sequence[str]) -> CorpusChoice:
+    check_is_adapter(version)
     head = version.manifest.head
     if head is None:
         raise BadRecipe(f"{version.reference} has no head, and so was tested on nothing: monitor a version with a head")
