@@ -178,6 +178,7 @@ def _begin(task: dict[str, Any]) -> list[str]:
 
 
 def _run(first: str, *rest: str) -> None:
+    sys.path[0] = str(Path.cwd())
     if first == "-m":
         sys.argv = list(rest)
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from adapterhub_fin.engine.training.run import Run
-from adapterhub_fin.testing.fresh import CALM
+from adapterhub_fin.testing.forked import start_forked
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -92,7 +92,8 @@ def test_its_command_serves_and_its_health_check_sees_that(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
     monkeypatch.setenv("AHF_HOME", str(trained.version.folder.parents[4]))
-    environment = {**os.environ, **CALM, "AHF_BASE": str(encoder), "AHF_ADAPTERS": "acme/tone@1"}
+    monkeypatch.chdir(EXAMPLES)
+    environment = {"AHF_BASE": str(encoder), "AHF_ADAPTERS": "acme/tone@1"}
     command = [word.replace("8000", port).replace("0.0.0.0", "127.0.0.1") for word in json.loads(step("CMD"))]
     check = json.loads(step("HEALTHCHECK").partition("CMD ")[2].replace("8000", port))
     assert check[0] == "/opt/ahf/bin/python" and f"EXPOSE {8000}" in CONTAINERFILE.read_text()
@@ -101,15 +102,14 @@ def test_its_command_serves_and_its_health_check_sees_that(
         return subprocess.run([sys.executable, *check[1:]], capture_output=True).returncode == 0
 
     assert not is_healthy()
-    started = [sys.executable, "-m", *command]
-    served = subprocess.Popen(started, cwd=EXAMPLES, env=environment, stderr=subprocess.PIPE, text=True)
+    served = start_forked("-m", *command, environment=environment)
     try:
         until = time.monotonic() + 120
         while not is_healthy():
-            assert served.poll() is None, served.stderr and served.stderr.read()
+            assert served.poll() is None, served.stderr
             assert time.monotonic() < until
             time.sleep(0.2)
     finally:
-        served.terminate()
-        served.communicate(timeout=60)
+        served.send_signal(signal.SIGTERM)
+        served.wait(60)
     assert not is_healthy()

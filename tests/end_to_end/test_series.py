@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,7 @@ CUTOFFS = [date(2020, 4, 1), date(2020, 7, 1), date(2020, 10, 1)]
 Row = dict[str, str]
 
 
-@pytest.fixture
-def rows() -> list[Row]:
-    """A row every third day of 2020, judged a day later."""
+def make_rows() -> list[Row]:
     return [
         {
             "text": f"Firm {place % 7}: profit {('rose', 'fell')[place % 2]} {place}.",
@@ -30,6 +29,12 @@ def rows() -> list[Row]:
         }
         for place in range(122)
     ]
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    """A row every third day of 2020, judged a day later."""
+    return make_rows()
 
 
 @pytest.fixture
@@ -64,6 +69,21 @@ def walk(table: Path, encoder: Path, /, length: str | None = None, **changes: An
         "schedule": {**schedule, **({"length": length} if length else {})},
         **changes,
     }
+
+
+@pytest.fixture(scope="module")
+def trained_walk(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ahf.Series]:
+    """Return a registry with the three versions of `walk`, which must not be changed, and their series."""
+    folder = tmp_path_factory.mktemp("walk")
+    table = written(folder / "rows.csv", make_rows())
+    return folder / "home", ahf.train_series(walk(table, encoder), registry=ahf.Registry(folder / "home"))
+
+
+@pytest.fixture
+def walked(trained_walk: tuple[Path, ahf.Series], home: Path) -> ahf.Series:
+    """Return that series; its registry is copied to this test's own."""
+    shutil.copytree(trained_walk[0], home)
+    return trained_walk[1]
 
 
 def told(series: ahf.Series) -> list[tuple[int, bool]]:
@@ -106,14 +126,15 @@ def test_windows_are_told_of_where_nothing_can_be_stored(
         ahf.train_series(walk(table, encoder))
 
 
-def test_what_has_not_changed_is_not_trained_again(table: Path, encoder: Path, rows: list[Row]) -> None:
+def test_what_has_not_changed_is_not_trained_again(
+    walked: ahf.Series, table: Path, encoder: Path, rows: list[Row]
+) -> None:
     recipe = walk(table, encoder)
-    first = ahf.train_series(recipe)
     moved = written(table.with_name("moved.csv"), rows)
     elsewhere = {**recipe, "corpus": {**recipe["corpus"], "path": str(moved)}, "tags": ["other"]}
     for same in (recipe, elsewhere):
         assert told(ahf.train_series(same)) == [(1, False), (2, False), (3, False)]
-    ahf.Registry().add_event(first.versions[0].reference, "yank")
+    ahf.Registry().add_event(walked.versions[0].reference, "yank")
     assert told(ahf.train_series(recipe)) == [(1, False), (2, False), (3, False)], "it would be the same version"
     assert told(ahf.train_series(recipe, overrides=["training.seed=1"])) == [(4, True), (5, True), (6, True)]
 
@@ -169,8 +190,8 @@ def test_a_base_whose_weights_changed_trains_every_window_again(table: Path, tmp
     assert told(ahf.train_series(recipe)) == [(2, True)]
 
 
-def test_evaluation_counts_the_rows_that_a_window_learnt_from(table: Path, encoder: Path) -> None:
-    version = ahf.train_series(walk(table, encoder)).versions[1]
+def test_evaluation_counts_the_rows_that_a_window_learnt_from(walked: ahf.Series, encoder: Path) -> None:
+    version = walked.versions[1]
     corpus = version.manifest.corpus
     assert corpus is not None
     own = ahf.evaluate(version.reference, base=encoder)
@@ -227,11 +248,11 @@ def test_a_base_that_knows_too_much_is_told(table: Path, encoder: Path, caplog: 
 
 
 def test_windows_from_before_an_option_existed_are_not_trained_again(
-    table: Path, encoder: Path, tmp_path: Path
+    walked: ahf.Series, table: Path, encoder: Path, tmp_path: Path
 ) -> None:
     """A version that an older release stored lacks the options that are newer: it counts as having their defaults."""
     older = ahf.Registry(tmp_path / "older")
-    for version in ahf.train_series(walk(table, encoder)).versions:
+    for version in walked.versions:
         manifest = version.manifest
         options = {key: value for key, value in manifest.method.options.items() if key not in ("init", "dropout")}
         method = manifest.method.model_copy(update={"options": options})
