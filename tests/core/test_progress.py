@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from adapterhub_fin.engine.training.progress_bar import ProgressBar
 from adapterhub_fin.plugin import progress_lines as module
 from adapterhub_fin.plugin.progress_lines import ProgressLines, progress, time_text
+from adapterhub_fin.testing.forked import start_forked
 
 
 class Clock:
@@ -111,9 +111,9 @@ bar.on_train_end(None, state, None)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_the_bar_on_a_terminal_shows_the_loss(tmp_path: Path) -> None:
     master, slave = pty.openpty()
-    ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT], stderr=slave, env={**os.environ, "COLUMNS": "120", "TERM": "xterm"}
-    )
+    environment = {"COLUMNS": "120", "TERM": "xterm"}
+    ran = start_forked("-c", SCRIPT, environment=environment, stderr=os.ttyname(slave))
+    ran.wait()
     os.close(slave)
     shown = os.read(master, 100_000).decode()
     os.close(master)
