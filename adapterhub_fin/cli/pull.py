@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from adapterhub_fin.plugin.console import json_option, print_json
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry.model.manifest import BaseVersion
 
 
 @click.command("pull")
@@ -26,6 +31,8 @@ def command(uri: str, name: str | None, allow_pickle: bool, as_json: bool) -> No
     from adapterhub_fin import pull
 
     version = pull(uri, name, allow_pickle=allow_pickle)
+    if (base := version.manifest.base.version) is not None:
+        _say_missing(version.reference, base)
     if as_json:
         origin = version.record["origin"]
         print_json(
@@ -38,3 +45,14 @@ def command(uri: str, name: str | None, allow_pickle: bool, as_json: bool) -> No
         )
         return
     click.echo(version.reference)
+
+
+def _say_missing(reference: str, base: BaseVersion) -> None:
+    """Print on standard error where an adapter's stored base is in none of the registries."""
+    from adapterhub_fin.engine.base.stored_base import find_recorded
+    from adapterhub_fin.registries import configured_registries
+
+    if find_recorded(base, configured_registries().writable_or_first(), download=False) is None:
+        click.echo(
+            f"{reference} needs its base {base.name}, {base.digest}: pull it too, from hf://{base.name}", err=True
+        )

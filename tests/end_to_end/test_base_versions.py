@@ -96,6 +96,15 @@ def test_the_name_of_a_base_is_no_matter(stored: Store, tmp_path: Path) -> None:
     for name, one in (("acme/tone", version), ("desk/renamed", ahf.Registry().resolve("acme/fin@1"))):
         elsewhere.add(one.files, one.manifest, name=name)
     assert ahf.load("acme/tone@1", registry=elsewhere).predict(["Up"])
+    odd = version.manifest.base.version
+    assert odd is not None
+    renamed = version.manifest.base.model_copy(update={"version": odd.model_copy(update={"name": "../../No name"})})
+    elsewhere.add(version.files, version.manifest.model_copy(update={"base": renamed}), name="acme/odd")
+    assert ahf.load("acme/odd@1", registry=elsewhere).predict(["Up"])
+    elsewhere.delete("desk/renamed@1")
+    ahf.Registry().delete("acme/fin@1")
+    with pytest.raises(BaseNotFound, match="desk/renamed@1 here was deleted"):
+        ahf.load("acme/odd@1", registry=elsewhere, download=True)  # no repository of a Hub has such a name
 
 
 def test_a_load_says_which_base_is_missing(stored: Store, tmp_path: Path) -> None:
@@ -320,6 +329,9 @@ def test_vintages_are_searched_as_a_series(vintages: list[Version], run_ahf: Ahf
     assert code == 0 and "acme/fin@2  (base)" in out
     code, out, _ = run_ahf("diff", "acme/fin@1", "acme/fin@2")
     assert "knowledge.end" in out
+    code, out, _ = run_ahf("show", "acme/fin@2")
+    assert code == 0 and "2020-03-31T23:59:59Z observed: available_at of its rows" in out
+    assert ahf.Registry().doctor() == []
 
 
 def test_dated_rows_are_each_answered_on_their_own_vintage(vintages: list[Version], rows: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from adapterhub_fin.errors import BaseNotFound, NotFound, Unsupported
+from adapterhub_fin.errors import BadReference, BaseNotFound, NotFound, Unsupported
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin_registry import DigestReference, HubReference, Intake, RegistryChain, parse_reference
@@ -52,10 +53,21 @@ def find_recorded(recorded: BaseVersion, registry: Registry, *, download: bool) 
     """
     for one in _registries(registry):
         try:
-            return check_is_base(LocatedVersion(one, one.resolve(recorded.digest)))
+            return check_is_base(LocatedVersion(one, _of_digest(recorded, one)))
         except NotFound:
             continue
     return _downloaded(recorded) if download else None
+
+
+def _of_digest(recorded: BaseVersion, registry: Registry) -> Version:
+    """Return the version of a registry that has the digest: first under its name, which spares reading the others.
+
+    Raises NotFound for none. No Hub is asked.
+    """
+    if not registry.is_remote:
+        with suppress(NotFound, BadReference):  # the name is a manifest's word, and may be none here
+            return registry.resolve(f"{recorded.name}@{recorded.digest}")
+    return registry.resolve(recorded.digest)
 
 
 def _registries(first: Registry) -> Iterator[Registry]:
@@ -69,6 +81,10 @@ def _downloaded(recorded: BaseVersion) -> LocatedVersion | None:
     from adapterhub_fin_registry.hub_client.client import Hub
     from adapterhub_fin_registry.hub_client.hub_cache import HubCache
 
+    try:
+        parse_reference(f"hf://{recorded.name}")
+    except BadReference:
+        return None  # no repository can have that name
     cache = HubCache(Hub(), Intake(checks=_vetoes))
     version = cache.find_digest(recorded.name, recorded.digest)
     return None if version is None else check_is_base(LocatedVersion(cache, version))

@@ -13,6 +13,7 @@ import pytest
 from transformers import AutoModel, AutoTokenizer
 
 import adapterhub_fin as ahf
+from adapterhub_fin import cli
 from adapterhub_fin.engine.importing.store_base import store_base
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.publishing import catalogue
@@ -61,13 +62,23 @@ def elsewhere(at_hub: Any, tmp_path: Path, reference: str, download: bool) -> su
 
 
 def test_a_base_comes_from_the_hub_with_its_adapter(
-    at_hub: Any, tone: ahf.Version, base: ahf.Version, tmp_path: Path
+    at_hub: Any,
+    tone: ahf.Version,
+    base: ahf.Version,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     on_hub = ahf.publish(tone.reference, f"hf://{tone.name}")
     assert on_hub.base is not None and (on_hub.base.digest, on_hub.base.name) == (base.digest, base.name)
     missing = elsewhere(at_hub, tmp_path, on_hub.reference, download=True)
     assert missing.returncode != 0
     assert f"was trained on the base {base.name}, {base.digest}, and no registry here holds it" in missing.stderr
+    with monkeypatch.context() as patch:
+        patch.setenv("AHF_HOME", str(tmp_path / "desk"))
+        with pytest.raises(SystemExit):
+            cli.main(["pull", on_hub.reference])
+        assert f"needs its base {base.name}, {base.digest}: pull it too" in capsys.readouterr().err
     ahf.publish(base.reference, f"hf://{base.name}")
     unasked = elsewhere(at_hub, tmp_path, on_hub.reference, download=False)
     assert unasked.returncode != 0 and "--download" in unasked.stderr
