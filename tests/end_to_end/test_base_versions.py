@@ -15,6 +15,7 @@ import pytest
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
+from adapterhub_fin.engine.base.stored_base import known_of_version
 from adapterhub_fin.engine.importing.store_base import store_base
 from adapterhub_fin.errors import BaseNotFound, NotFound, Refused, Unsupported, WrongTensors
 from adapterhub_fin.plugin.interfaces import KnownAt
@@ -413,3 +414,26 @@ def test_a_peft_folder_is_imported_onto_a_stored_base(stored: Store, tmp_path: P
         assert manifest.base.version is not None and manifest.base.version.digest == base.digest
         assert {entry.input: entry.kind for entry in manifest.knowledge.inputs}["base"] == "observed"
         assert ahf.load(version).predict(["Orders rose."])
+
+
+def test_another_base_under_the_same_number_trains_its_window_again(
+    stored: Store, rows: Path, tmp_path: Path, home: Path
+) -> None:
+    series = ahf.Registry(tmp_path / "series")
+    recipe = walk(rows, {"version": "acme/fin"}, schedule={"windows": "yearly", "start": "2020-10-01"})
+    stored()
+    assert [step.trained for step in ahf.train_series(recipe, registry=series).steps] == [True]
+    shutil.rmtree(home)
+    stored(folder=tiny_encoder(tmp_path / "other", seed=5))
+    assert [step.trained for step in ahf.train_series(recipe, registry=series).steps] == [True]
+    assert [step.trained for step in ahf.train_series(recipe, registry=series).steps] == [False]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "weakest"),
+    [(("observed", "asserted"), "asserted"), (("bounded", "asserted"), "bounded"), (("observed",), "observed")],
+)
+def test_a_base_is_dated_as_well_as_the_weakest_of_its_inputs(stored: Store, kinds: Any, weakest: str) -> None:
+    base = stored(knowledge={f"corpus:{kind}": KnownAt(END, kind, "a test") for kind in kinds})
+    known = known_of_version(base)
+    assert (known.kind, known.at) == (weakest, END) and base.digest in known.evidence
