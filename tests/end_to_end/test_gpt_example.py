@@ -193,6 +193,8 @@ def test_a_cache_is_read_in_pieces_of_any_length(example: Any) -> None:
 def test_packed_blocks_predict_each_token_once_and_padding_counts_for_nothing(example: Any) -> None:
     tokenizer = example.texts.train_tokenizer(TEXTS, vocab=300)
     joined = [token for ids in example.texts.encoded(tokenizer, TEXTS) for token in ids]
+    starts, ends = joined.count(example.gpt.START), joined.count(example.gpt.END)
+    assert starts == ends == len(TEXTS) and joined[-1] == example.gpt.END
     blocks = example.texts.packed(tokenizer, TEXTS, 8)
     assert blocks[:, 1:].flatten().tolist() == joined[1 : 8 * ((len(joined) - 1) // 8) + 1]
     assert blocks[0, 0] == joined[0] == example.gpt.START and blocks[1:, 0].tolist() == blocks[:-1, -1].tolist()
