@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,16 +154,24 @@ def table(title: str, rounds: dict[str, list[dict[str, dict[int, float]]]], what
 
 
 def folded(folder: Path, registry: Registry, version: Path, rounds: int) -> None:
-    """One adapter on a base of its own: unfolded, folded, and merged by PEFT in a bare loop."""
+    """One adapter on a base of its own: unfolded, folded, merged by PEFT in a bare loop, and the base without any.
+
+    No folded version can be faster than the base alone, whose layers are of the same sizes.
+    """
     plain, fold = (ahf.load("bench/v1", base=folder, registry=registry, fold=each) for each in (False, True))
     merged = PeftModel.from_pretrained(classifier(folder), version).merge_and_unload().eval()
     tokenizer, texts = AutoTokenizer.from_pretrained(folder), [f"{TEXT} {TEXT} {TEXT}"] * 32
 
-    def bare(rows: list[str]) -> Any:
+    def bare(model: Any, rows: list[str]) -> Any:
         with torch.inference_mode():
-            return merged(**tokenizer(rows, return_tensors="pt")).logits.softmax(-1).tolist()
+            return model(**tokenizer(rows, return_tensors="pt")).logits.softmax(-1).tolist()
 
-    ways = {"unfolded": plain.predict, "folded": fold.predict, "merged by PEFT, bare": bare}
+    ways: dict[str, Callable[[list[str]], Any]] = {
+        "unfolded": plain.predict,
+        "folded": fold.predict,
+        "merged by PEFT, bare": partial(bare, merged),
+        "the base alone, bare": partial(bare, classifier(folder).eval()),
+    }
     print("\n| CPU ms | one text | 32 texts of 35 tokens |\n|---|---|---|")
     figures: dict[str, list[float]] = {}
     for rows, times in (([TEXT], 20), (texts, 3)):

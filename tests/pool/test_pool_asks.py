@@ -12,7 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
@@ -41,6 +41,7 @@ def pool(registry: Any, encoder: Path) -> Any:
 
 
 @given(data=st.data())
+@settings(deadline=None)
 def test_rows_read_before_are_answered_in_the_order_given(pool: Any, data: st.DataObject) -> None:
     asks = [*pool.asks(TEXTS, "t/tone@1"), *pool.asks(TEXTS, "t/tone@2")]
     chosen = data.draw(st.lists(st.sampled_from(asks), min_size=1, max_size=9))
