@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin.engine.base.fingerprint import tokenizer_digest
 from adapterhub_fin.engine.data.corpus import check_there
 from adapterhub_fin.engine.pretraining.cut import Cut, read_cut
 from adapterhub_fin.engine.pretraining.packing import Blocks
+from adapterhub_fin.engine.pretraining.shard_cut import known_of_tokenizer, read_shards
 from adapterhub_fin.engine.pretraining.tokenizer import encode_documents, load_tokenizer, train_tokenizer, wrapped
 from adapterhub_fin.engine.training.arguments import total_steps
 from adapterhub_fin.errors import BadRecipe, LookAhead
@@ -105,6 +107,8 @@ def prepare_base(recipe: PretrainRecipe, registry: Registry | None = None, rows:
     reference = recipe.base.tokenizer.version
     borrowed = None if reference is None else find_earlier(recipe, reference, "base.tokenizer", registry)
     announce("reading the corpus ...")
+    if recipe.shards is not None:
+        return _prepare_shards(recipe, parent)
     cut = read_cut(recipe, None if parent is None else end_of(parent), rows)
     assert recipe.corpus is not None, "the cut was read from it"
     known = {f"corpus:{recipe.corpus.name}": cut.known}
@@ -121,24 +125,53 @@ def prepare_base(recipe: PretrainRecipe, registry: Registry | None = None, rows:
         trained = train_tokenizer(cut.texts("train"), shape.tokenizer.train, shape.new)
         tokenizer = wrapped(trained, shape.new, shape.positions or recipe.training.block)
     encoder = shape.new == "modernbert" if shape is not None else tokenizer.mask_token_id is not None
-    _check_special(tokenizer, encoder, reference)
+    _check_special(tokenizer, encoder, f"base.tokenizer.version {reference}")
     parts = {split: _part(recipe, cut.texts(split), tokenizer, encoder) for split in cut.splits}
+    return PreparedBase(recipe, cut, parent, tokenizer, known, parts, encoder)
+
+
+def _prepare_shards(recipe: PretrainRecipe, parent: Version | None) -> PreparedBase:
+    """Return the run of a recipe on token shards. Raises BadRecipe for a base of another tokenizer."""
+    cut = read_shards(recipe, None if parent is None else end_of(parent))
+    tokenizer = load_tokenizer(cut.shards.tokenizer if parent is None else parent.files)
+    known = {"corpus:shards": cut.known}
+    if parent is None:
+        known["tokenizer:shards"] = known_of_tokenizer(cut.shards)
+    else:
+        known["base"] = known_of(parent)
+        if tokenizer_digest(tokenizer) != cut.shards.record["recipe"]["tokenizer"]["digest"]:
+            raise BadRecipe(
+                f"shards {recipe.shards} are of another tokenizer than {recipe.base.version}: tokenize with the base's "
+                "own, whose folder `ahf path` gives"
+            )
+    shape = recipe.new_shape
+    encoder = shape.new == "modernbert" if shape is not None else tokenizer.mask_token_id is not None
+    _check_special(tokenizer, encoder, f"the tokenizer of shards {recipe.shards}")
+    parts = {}
+    for split, documents in cut.documents.items():
+        blocks = _blocks(recipe, documents, tokenizer)
+        parts[split] = Part(blocks, len(documents), int(documents.sizes.sum()))
     return PreparedBase(recipe, cut, parent, tokenizer, known, parts, encoder)
 
 
 def _part(recipe: PretrainRecipe, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, encoder: bool) -> Part:
     documents: Sequence[np.ndarray] = encode_documents(texts, tokenizer, encoder=encoder)
-    training, pad = recipe.training, tokenizer.pad_token_id or 0
-    blocks = Blocks(documents, training.block, packing=training.packing, pad=pad)
+    blocks = _blocks(recipe, documents, tokenizer)
     return Part(blocks, len(texts), sum(len(text.encode()) for text in texts))
 
 
-def _check_special(tokenizer: Any, encoder: bool, reference: str | None) -> None:
+def _blocks(recipe: PretrainRecipe, documents: Sequence[np.ndarray], tokenizer: PreTrainedTokenizerBase) -> Blocks:
+    """Return the blocks of documents of token ids, (tokens,) each."""
+    training, pad = recipe.training, tokenizer.pad_token_id or 0
+    return Blocks(documents, training.block, packing=training.packing, pad=pad)
+
+
+def _check_special(tokenizer: Any, encoder: bool, described: str) -> None:
     """Raise BadRecipe where a borrowed tokenizer lacks a token that the new model's kind needs."""
     lacking = "mask_token" if encoder else "eos_token"
     if getattr(tokenizer, f"{lacking}_id") is None:
         raise BadRecipe(
-            f"base.tokenizer.version {reference} has no {lacking}, which this kind of model needs: take that of "
+            f"{described} has no {lacking}, which this kind of model needs: take that of "
             "a base of the same kind, or train one"
         )
 

@@ -202,12 +202,19 @@ def _store(
         description=recipe.description,
         license=recipe.license,
         tags=recipe.tags,
-        training_texts=training_texts([cut.splits]),
+        training_texts=None if recipe.shards else training_texts([cut.splits]),
         history=history,
-        read=[] if recipe.corpus is None else files_read(recipe.corpus),
+        read=_files_of(recipe),
     )
     run_folder.remove()
     return version.reference
+
+
+def _files_of(recipe: PretrainRecipe) -> list[Path]:
+    """Return the files that the text, or its tokens, were read from."""
+    if recipe.shards is not None:
+        return sorted(recipe.shards.expanduser().glob("*.*"))
+    return [] if recipe.corpus is None else files_read(recipe.corpus)
 
 
 def _options(prepared: PreparedBase) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""A base that is trained on shards is the one that is trained on their text."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import adapterhub_fin as ahf
+from adapterhub_fin.errors import BadRecipe, Corrupted, LookAhead
+
+START = datetime(2010, 1, 1, 12, tzinfo=UTC)
+UNTIL = "2010-03-31"
+
+
+def text(day: int) -> str:
+    return f"In {1990 + day % 30} the rate of bond {day * 17 % 97} rose by {day * 7 % 13} basis points to {day % 11}."
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    lines = [{"text": text(day), "available_at": (START + timedelta(days=day)).isoformat()} for day in range(120)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def recipe(name: str, **keys: Any) -> dict[str, Any]:
+    training = {"max_steps": 5, "block": 32, "batch_size": 4, "learning_rate": 3e-3, "validation": 0.1}
+    shape = {"new": "llama", "layers": 1, "width": 16, "heads": 2}
+    return {"name": name, "base": {**shape, **keys.pop("shape", {})}, "until": UNTIL, "training": training, **keys}
+
+
+def test_weights_and_losses_are_those_of_the_text(rows: Path, tmp_path: Path) -> None:
+    corpus = {"name": "table", "path": str(rows), "available_at": "available_at"}
+    made = ahf.pretrain(recipe("acme/text", corpus=corpus, shape={"tokenizer": {"train": 290}}))
+    known = {"tokenizer_known": UNTIL, "tokenizer_evidence": "acme/text@1"}
+    given = {"files": rows, "until": UNTIL, "tokenizer": made.folder, "shard_tokens": 500, **known}
+    shards = ahf.tokenize({**given, "filters": {"duplicates": "none"}}, tmp_path / "shards")
+    assert len(shards.record["shards"]) > 2
+    again = ahf.pretrain(recipe("acme/shards", shards=str(shards.folder)))
+    one, other = (load_file(base.folder / "model.safetensors") for base in (made, again))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert again.metrics == made.metrics
+    manifest = again.version.manifest
+    assert manifest.corpus is not None and manifest.corpus.digest == shards.digest
+    inputs = {entry.input: (entry.at, entry.kind) for entry in manifest.knowledge.inputs}
+    assert inputs["corpus:shards"] == ("2010-03-31T12:00:00Z", "observed")
+    assert inputs["tokenizer:shards"] == ("2010-03-31T23:59:59.999999Z", "asserted")
+    assert manifest.knowledge.end == "2010-03-31T23:59:59.999999Z"
+    assert str(tmp_path) not in manifest.model_dump_json(exclude={"recipe"})
+
+
+@pytest.fixture
+def shards(rows: Path, decoder: Path, tmp_path: Path) -> ahf.TokenShards:
+    return ahf.tokenize({"files": rows, "until": UNTIL, "tokenizer": decoder}, tmp_path / "shards")
+
+
+def test_a_tokenizer_that_nobody_dates_dates_the_base_by_now(shards: ahf.TokenShards) -> None:
+    planned = ahf.preview_pretrain(recipe("acme/shards", shards=str(shards.folder)))
+    assert shards.knowledge_end.year == 2010 and planned.known["tokenizer:shards"].kind == "bounded"
+    assert planned.known["tokenizer:shards"].at > datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "message"),
+    [
+        ({"until": "2010-03-30"}, LookAhead, "up to 2010-03-31T12:00:00Z, after until 2010-03-30: tokenize"),
+        ({"test_until": "2010-04-30"}, BadRecipe, "shards hold one cut of the text: leave since and test_until out"),
+        ({"shape": {"tokenizer": {"train": 300}}}, BadRecipe, "of their own tokenizer: leave base.tokenizer out"),
+    ],
+)
+def test_what_shards_can_t_do_is_refused(
+    shards: ahf.TokenShards, keys: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        ahf.preview_pretrain(recipe("acme/shards", shards=str(shards.folder), **keys))
+
+
+def test_damaged_shards_are_refused_before_training(shards: ahf.TokenShards) -> None:
+    path = shards.folder / "shard-00000.bin"
+    path.write_bytes(path.read_bytes()[:-2] + b"\x01\x00")
+    with pytest.raises(Corrupted, match="shard-00000.bin is not what the index says"):
+        ahf.preview_pretrain(recipe("acme/shards", shards=str(shards.folder)))
