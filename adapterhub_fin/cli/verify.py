@@ -55,7 +55,7 @@ def command(
     Examples:
       ahf verify acme/tone@1
       ahf verify --all --json
-      ahf verify acme/fin@1 --against data/speeches
+      ahf verify acme/fin@1 --against data/speeches.jsonl
     """
     from adapterhub_fin.registries import configured_registries
     from adapterhub_fin_registry.trust.client_config import Configuration

@@ -26,8 +26,12 @@ from safetensors.numpy import load_file, save_file
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
+from adapterhub_fin.engine.data.corpus import corpus_digest, read_texts
 from adapterhub_fin.engine.evaluation import linear
+from adapterhub_fin.engine.importing.store_base import store_base
 from adapterhub_fin.engine.training.run import Run
+from adapterhub_fin.plugin.interfaces import KnownAt
+from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.testing.forked import run_forked, start_forked
 
 Ahf = Callable[..., tuple[int, str, str]]
@@ -442,6 +446,26 @@ def fewer_runs(arguments: list[str]) -> list[str]:
     return shlex.split(line)
 
 
+def base_of_speeches(encoder: Path, folder: Path) -> None:
+    """Store the base acme/fin@1 as one of the texts in data/speeches.jsonl."""
+    folder.mkdir()
+    path = folder / "speeches.jsonl"
+    path.write_text('{"text": "Growth was slow.", "at": "2013-12-30T12:00:00Z"}\n' * 2, encoding="utf-8")
+    choice = CorpusChoice.read({"name": "table", "path": str(path), "available_at": "at"})
+    seen = read_texts(choice).table
+    end = seen["available_at"][0]
+    corpus = {"name": "table", "digest": corpus_digest(seen), "rows": {"train": 2}, "available": [end, end]}
+    store_base(
+        encoder,
+        name="acme/fin",
+        registry=ahf.Registry(),
+        method={"name": "pretraining"},
+        knowledge={"corpus:table": KnownAt(end, "observed", "available_at")},
+        corpus=corpus,
+        recipe={"corpus": choice.model_dump(mode="json")},
+    )
+
+
 @pytest.mark.parametrize("name", sorted(cli.SUMMARIES))
 def test_the_examples_of_help_run(
     run_ahf: Ahf,
@@ -460,6 +484,7 @@ def test_the_examples_of_help_run(
     small_recipe(tmp_path, encoder)
     shutil.copytree(trained.version.files, tmp_path / "runs" / "my-lora")
     shutil.copytree(encoder, tmp_path / "models" / "base")
+    shutil.copytree(encoder, tmp_path / "models" / "fin-2013")
     tuned(encoder, tmp_path / "runs" / "tuned")
     (tmp_path / "news.csv").write_text("headline\nArlo: profit rose.\n", encoding="utf-8")
     (tmp_path / "desk.csv").write_bytes("text;desk\nGewinn über Plan.;Köln\n".encode("cp1252"))
@@ -474,6 +499,8 @@ def test_the_examples_of_help_run(
         for arguments in (["train", "recipes/tone.yaml", "--name", "acme/tone"], ["alias", "acme/tone@2", "champion"]):
             code, _, err = run_ahf(*arguments)
             assert code == 0, err
+    if name == "verify":
+        base_of_speeches(encoder, tmp_path / "data")
     commands = examples(name)
     assert commands
     for arguments in commands:
