@@ -93,6 +93,7 @@ def files_of(registry: Registry, version: Version) -> ResolvedVersion:
 
 def read_version(registry: Registry, version: Version) -> ResolvedVersion:
     """Return what `files_of` does, with the tensors of its file in memory: those of the bytes that were verified."""
+    check_is_adapter(version)
     if is_remote_code_trusted():
         registry.check_remote_code(version.name)
     data = registry.read_files(version, (WEIGHTS,)).get(WEIGHTS)
