@@ -18,6 +18,7 @@ from adapterhub_fin.plugin.options import Options
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.recipe.pretrain_training import PretrainTraining
 from adapterhub_fin.recipe.schedule import Schedule, Window
+from adapterhub_fin.recipe.splitter import Splitter
 
 NO_BASE_NAME = "the recipe has no name: give NAMESPACE/NAME for the base, such as --set name=acme/fin-2013"
 ALPHABET = 256  # a byte-level vocabulary holds every byte before the first merge
@@ -176,7 +177,7 @@ class PretrainRecipe(BaseModel):
     def _goes_together(self) -> PretrainRecipe:
         if (self.corpus is None) == (self.shards is None):
             raise ValueError("give corpus (or corpora) or shards, one of the two: the text to train on")
-        if self.corpus is not None and self.corpus.splitter.model_fields_set:
+        if self.corpus is not None and self.corpus.splitter != Splitter():
             raise ValueError("corpus.splitter divides rows for adapters: a base's rows are divided by until and time")
         if self.new_shape is not None and (positions := self.new_shape.positions) and positions < self.training.block:
             raise ValueError(
@@ -247,6 +248,8 @@ class PretrainRecipe(BaseModel):
         document = self.model_dump(mode="json", exclude_none=True)
         if self.base.version is not None:
             document["base"] = {"version": self.base.version}
+        if self.corpus is not None:
+            del document["corpus"]["splitter"]  # until and time divide the rows
         return document
 
 

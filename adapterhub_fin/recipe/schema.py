@@ -14,18 +14,19 @@ from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.recipe.choices import DEFAULTS, Plugged
 from adapterhub_fin.recipe.curriculum import Stage
 from adapterhub_fin.recipe.merge_recipe import MergeRecipe
+from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe
 from adapterhub_fin.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
-Document = Literal["recipe", "merge"]
-DOCUMENTS: Mapping[str, type[BaseModel]] = {"recipe": Recipe, "merge": MergeRecipe}
+Document = Literal["recipe", "merge", "pretrain"]
+DOCUMENTS: Mapping[str, type[BaseModel]] = {"recipe": Recipe, "merge": MergeRecipe, "pretrain": PretrainRecipe}
 
 
 def schema(document: Document = "recipe") -> dict[str, Any]:
-    """Return the JSON Schema of a recipe, or of the recipe of a merge. Imports no torch.
+    """Return the JSON Schema of a recipe, or of the recipe of a merge or of a base. Imports no torch.
 
     Raises PluginError for another name. The options of a plugin that is broken are left open.
 
@@ -41,10 +42,14 @@ def schema(document: Document = "recipe") -> dict[str, Any]:
         if choice.__name__ in definitions and (kind := choice.kind()) is not None:
             within = "stage-corpus" if choice is Stage else ""  # whose mappings have further keys
             definitions[choice.__name__] = _chosen(kind, definitions[choice.__name__], definitions, within)
-    if "BaseChoice" in definitions:  # a text is an id or a folder
-        described = definitions["BaseChoice"]
-        definitions["BaseChoice"] = {"anyOf": [{"type": "string"}, described]}
-        definitions["BaseChoice"]["description"] = described.pop("description")
+    for base in ("BaseChoice", "PretrainBase"):  # a text is an id, a folder or a version
+        if base in definitions:
+            described = definitions[base]
+            definitions[base] = {"anyOf": [{"type": "string"}, described]}
+            definitions[base]["description"] = described.pop("description")
+    if document == "pretrain":
+        result["properties"]["corpora"] = {"$ref": "#/$defs/corpus-mixture/properties/corpora"}
+        result["anyOf"] = [{"required": [key]} for key in ("corpus", "corpora", "shards")]
     if "corpus" in result["required"]:  # in one of three ways
         result["required"].remove("corpus")
         result["properties"]["corpora"] = {"$ref": "#/$defs/corpus-mixture/properties/corpora"}

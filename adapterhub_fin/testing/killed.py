@@ -17,8 +17,8 @@ from adapterhub_fin.testing.forked import run_forked
 def train_and_be_killed(recipe: Mapping[str, Any], registry: Path, step: int, window: int = 1) -> None:
     """Start a run in another process and kill it with SIGKILL after an optimizer step.
 
-    For a recipe with a schedule, `window` counts from 1 which of the trained windows the step belongs to. Raises
-    AssertionError if the process ends otherwise.
+    For a recipe with a schedule, `window` counts from 1 which of the trained windows the step belongs to. The recipe of
+    a base is one with `base.new`. Raises AssertionError if the process ends otherwise.
     """
     task = {"recipe": recipe, "registry": str(registry), "step": step, "window": window}
     ran = run_forked("-m", __name__, text=json.dumps(task, default=str))
@@ -49,7 +49,9 @@ def _train(task: dict[str, Any]) -> None:
 
     setattr(trainer, trainer.AdapterTrainer.__name__, KilledTrainer)  # training looks it up there when it starts
     tiny_corpus()
-    train = ahf.train_series if "schedule" in task["recipe"] else ahf.train
+    train: Any = ahf.train_series if "schedule" in task["recipe"] else ahf.train
+    if "new" in task["recipe"]["base"]:
+        train = ahf.pretrain_series if "schedule" in task["recipe"] else ahf.pretrain
     train(task["recipe"], registry=ahf.Registry(task["registry"]))
 
 

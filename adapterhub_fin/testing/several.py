@@ -29,6 +29,8 @@ def train_in_processes(
 ) -> dict[str, Any]:
     """Train with torchrun, or as a configuration of accelerate says; `resume` continues an interrupted run.
 
+    The recipe of a base is one with `base.new`.
+
     `forked` starts the processes as torchrun does, as forks that need not import torch again.
 
     Returns the reference, losses and metrics, the kinds of the model's parameters while it trains, and whether the
@@ -74,6 +76,7 @@ def _fork(processes: int, task: str) -> tuple[int, str]:
 
 def _train(task: dict[str, Any]) -> None:
     import adapterhub_fin as ahf
+    from adapterhub_fin.engine.pretraining import pretrain as pretraining
     from adapterhub_fin.engine.training import train as training
     from adapterhub_fin.engine.training.distributed import is_first
     from adapterhub_fin.engine.training.fitting import train_to_end
@@ -90,8 +93,10 @@ def _train(task: dict[str, Any]) -> None:
         kinds = {(type(value).__name__, value.requires_grad) for value in trainer.adapted.parameters()}
         result["kinds"] = sorted(kinds)
 
-    setattr(training, train.__name__, watched)
-    run = ahf.train(task["recipe"], registry=ahf.Registry(task["registry"]), resume=task["resume"])
+    for module in (training, pretraining):
+        setattr(module, train.__name__, watched)
+    start: Any = ahf.pretrain if "new" in task["recipe"]["base"] else ahf.train
+    run = start(task["recipe"], registry=ahf.Registry(task["registry"]), resume=task["resume"])
     result |= {"reference": run.reference, "losses": list(run.losses), "metrics": dict(run.metrics)}
 
 

@@ -22,12 +22,15 @@ from adapterhub_fin.plugin import corpus_options
 from adapterhub_fin.plugin.descriptions import Corpus, Description, Head, Merger, Method
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.options import Options
+from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe
 
 ROOT = Path(__file__).parents[2]
 # The page on plugins shows a recipe of plugins that its reader writes.
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.stem != "write_a_plugin"]
 MINIMAL: dict[str, Any] = {"name": "acme/tone", "corpus": "headlines"}
 KEYS = set(ahf.Recipe.model_fields) | {"licence"}
+PRETRAIN_KEYS = set(PretrainRecipe.model_fields) | {"licence", "corpora"}
+PRETRAIN: dict[str, Any] = {"corpus": "headlines", "until": "2019-12-31"}
 MERGE_KEYS = {field.alias or name for name, field in ahf.MergeRecipe.model_fields.items()}
 
 
@@ -58,21 +61,31 @@ def documents() -> Iterator[tuple[str, str, dict[str, Any]]]:
             name = f"{page.stem}-{number}"
             if isinstance(data, dict) and "references" in data:
                 yield name, "merge", data
+            elif isinstance(data, dict) and is_of_a_base(data):
+                assert set(data) <= PRETRAIN_KEYS, name
+                given = {"schedule": "until", "corpora": "corpus", "shards": "corpus"}
+                left_out = [key for other, key in given.items() if other in data]
+                yield name, "pretrain", {key: v for key, v in PRETRAIN.items() if key not in left_out} | data
             elif isinstance(data, dict) and data and set(data) <= KEYS:
                 minimal = {"name": MINIMAL["name"]} if "curriculum" in data else MINIMAL
                 yield name, "recipe", {**minimal, **data}
     for path in sorted([*(ROOT / "recipes").glob("*.yaml"), *(ROOT / "examples").rglob("*.yaml")]):
-        yield path.name, "recipe", yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        yield path.name, "pretrain" if is_of_a_base(data) else "recipe", data
+
+
+def is_of_a_base(data: dict[str, Any]) -> bool:
+    return "until" in data or (isinstance(data.get("base"), dict) and "new" in data["base"])
 
 
 DOCUMENTS = [pytest.param(kind, document, id=name) for name, kind, document in documents()]
 
 
 def test_there_are_recipes_in_the_docs() -> None:
-    assert len(DOCUMENTS) >= 15 and {param.values[0] for param in DOCUMENTS} == {"recipe", "merge"}
+    assert len(DOCUMENTS) >= 15 and {param.values[0] for param in DOCUMENTS} == {"recipe", "merge", "pretrain"}
 
 
-@pytest.mark.parametrize("of", ["recipe", "merge"])
+@pytest.mark.parametrize("of", ["recipe", "merge", "pretrain"])
 def test_it_is_a_schema(of: Any) -> None:
     Draft7Validator.check_schema(ahf.schema(of))
 
@@ -102,6 +115,8 @@ def test_a_recipe_of_the_docs_is_valid_and_no_key_of_it_may_be_misspelt(kind: st
 def read(kind: str, document: dict[str, Any]) -> None:
     if kind == "recipe":
         ahf.Recipe.read(document).check()
+    elif kind == "pretrain":
+        PretrainRecipe.read(document).check()
     else:
         ahf.MergeRecipe.read(document)
 

@@ -3,49 +3,26 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import adapterhub_fin as ahf
+from adapterhub_fin.testing.killed import train_and_be_killed
+from adapterhub_fin.testing.tiny_base import ENCODER, base_recipe, dated_rows, stored_weights
 
-ORDINALS = ("first", "second", "third", "last")
-START = datetime(2010, 1, 1, 12, tzinfo=UTC)
-
-
-def text(day: int) -> str:
-    return (
-        f"In the {ORDINALS[day % 4]} quarter of {1990 + day % 30} the rate of bond {day * 17 % 97} rose by "
-        f"{day * 7 % 13} basis points, and the committee {'raised' if day % 3 else 'held'} its target."
-    )
-
-
-def rows(days: int = 240) -> list[dict[str, Any]]:
-    return [{"text": text(day), "available_at": START + timedelta(days=day)} for day in range(days)]
-
-
-def recipe(**changed: Any) -> dict[str, Any]:
-    training = {"max_steps": 6, "block": 32, "batch_size": 4, "learning_rate": 3e-3, "validation": 0.1}
-    return {
-        "name": "acme/fin",
-        "base": {"new": "llama", "layers": 1, "width": 16, "heads": 2, "tokenizer": {"train": 300}},
-        "corpus": {"data": rows(), "available_at": "available_at"},
-        "until": "2010-06-30",
-        "training": {**training, **changed.pop("training", {})},
-        **changed,
-    }
-
-
-def weights(base: ahf.Pretrained) -> dict[str, torch.Tensor]:
-    return dict(load_file(base.folder / "model.safetensors"))
+RESUMED: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "muon": {"training": {"optimizer": "muon"}},
+    "modernbert": {"base": ENCODER},
+}
 
 
 def test_a_base_is_stored_with_the_end_of_its_rows_and_plain_transformers_loads_it() -> None:
-    made = ahf.pretrain(recipe(test_until="2010-07-31"))
+    made = ahf.pretrain(base_recipe(test_until="2010-07-31"))
     manifest = made.version.manifest
     assert manifest.kind == "base" and manifest.method.name == "pretraining" and made.reference == "acme/fin@1"
     inputs = {entry.input: (entry.at, entry.kind) for entry in manifest.knowledge.inputs}
@@ -62,11 +39,11 @@ def test_a_base_is_stored_with_the_end_of_its_rows_and_plain_transformers_loads_
 
 
 def test_the_recorded_loss_is_that_of_plain_transformers_document_by_document() -> None:
-    made = ahf.pretrain(recipe(test_until="2010-07-31", training={"packing": False, "block": 96}))
+    made = ahf.pretrain(base_recipe(test_until="2010-07-31", training={"packing": False, "block": 96}))
     tokenizer = AutoTokenizer.from_pretrained(made.folder)
     model = AutoModelForCausalLM.from_pretrained(made.folder).eval()
     nats, tokens, size = 0.0, 0, 0
-    for row in rows()[181:212]:
+    for row in dated_rows()[181:212]:
         ids = torch.tensor([*tokenizer(row["text"])["input_ids"], tokenizer.eos_token_id])
         assert len(ids) <= 96
         with torch.no_grad():
@@ -75,3 +52,28 @@ def test_the_recorded_loss_is_that_of_plain_transformers_document_by_document() 
         tokens, size = tokens + len(ids) - 1, size + len(row["text"].encode())
     assert made.metrics["loss"] == pytest.approx(nats / tokens, rel=1e-5)
     assert made.metrics["bits_per_byte"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "step"), [("llama", 1), ("muon", 5), ("modernbert", 4)])
+def test_killed_and_resumed_is_uninterrupted_to_the_last_bit(kind: str, step: int, tmp_path: Path) -> None:
+    # Two passes and a half: the order and the masks of a second epoch are drawn anew.
+    changed = RESUMED[kind]
+    training = {
+        "max_steps": 7,
+        "batch_size": 64,
+        "checkpoint_steps": 2,
+        "validation": 0.2,
+        **changed.get("training", {}),
+    }
+    plan = base_recipe(**{**changed, "training": training, "until": "2010-04-30"})
+    registries = [ahf.Registry(tmp_path / name) for name in ("whole", "killed")]
+    whole = ahf.pretrain(plan, registry=registries[0])
+    train_and_be_killed(plan, registries[1].root, step)
+    if step == 1:
+        assert not registries[1].names()
+    resumed = ahf.pretrain(plan, registry=registries[1], resume=step > 1)
+    wanted, found = stored_weights(whole.folder), stored_weights(resumed.folder)
+    assert wanted.keys() == found.keys()
+    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+    assert resumed.version.digest == whole.version.digest
+    assert resumed.history["training"]["loss"] == whole.history["training"]["loss"]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.engine.base.locks import drawing
 from adapterhub_fin.engine.data.corpus import files_read
 from adapterhub_fin.engine.evaluation.seen import training_texts
-from adapterhub_fin.engine.importing.store_base import store_base
 from adapterhub_fin.engine.pretraining.fitting import LoadedBase, bind_base, load, measure, new_trainer, write_folder
 from adapterhub_fin.engine.pretraining.prepare import PreparedBase, prepare_base
 from adapterhub_fin.engine.pretraining.result import Pretrained
@@ -179,6 +178,8 @@ def _store(
     loaded: LoadedBase, registry: Registry, run_folder: RunFolder, metrics: Mapping[str, float], history: History
 ) -> str:
     """Add the version, delete the run's folder, and return the version's reference."""
+    from adapterhub_fin.engine.importing.store_base import store_base  # with torch
+
     prepared = loaded.prepared
     recipe, cut, parent = prepared.recipe, prepared.cut, prepared.parent
     folder = run_folder.path / "base"

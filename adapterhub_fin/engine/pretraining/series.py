@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Registry, Version
 
 log = logging.getLogger(__name__)
-APART = ("description", "license", "tags")  # keys of a recipe that no weight depends on
+APART = ("corpus", "description", "license", "tags")  # keys of a recipe that no weight depends on
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _inputs(document: Mapping[str, Any], rows: str, before: Version | None) -> b
 
 
 def _key(document: Mapping[str, Any], rows: str, before: str | None) -> bytes:
-    """Return, as canonical JSON, all that decides the weights of a base."""
+    """Return, as canonical JSON, all that decides the weights of a base; the digest of its rows stands for them."""
     recipe = {key: value for key, value in document.items() if key not in APART}
     recipe["training"] = {key: value for key, value in document["training"].items() if key != "report_to"}
     if before is not None:
