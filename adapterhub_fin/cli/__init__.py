@@ -19,6 +19,7 @@ GROUP = "adapterhub_fin.verbs"
 # The first lines of the shipped commands' help, so that `ahf --help` imports none of them; a test keeps them equal.
 SUMMARIES = {
     "train": "Train an adapter from a recipe and add it to the registry.",
+    "pretrain": "Train a base of your own on dated text, and add it to the registry.",
     "tokenize": "Tokenize dated text up to a day into shards for pretraining.",
     "sweep": "Search a recipe's options, and store the version that validates best.",
     "plan": "Estimate a run's parameters, memory and time without loading any weights.",

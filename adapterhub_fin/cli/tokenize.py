@@ -52,7 +52,7 @@ def command(
     \b
     Examples:
       ahf tokenize shards/fed-2013 --files "fed/*.jsonl" --until 2013-12-31 --tokenizer tokenizers/fed-2013
-      ahf tokenize shards/fed-2013 fed.yaml --set filters.duplicates=near --set filters.min_characters=200 --json
+      ahf tokenize shards/fed-near fed.yaml --set filters.duplicates=near --set filters.min_characters=200 --json
       ahf tokenize shards/fed-2013 --verify
     """
     given = {"files": list(files), "until": until, "tokenizer": tokenizer}

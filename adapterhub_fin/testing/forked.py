@@ -41,7 +41,7 @@ LOCK = threading.Lock()  # one task and its answer at a time
 
 
 class ForkedProcess:
-    """One child that was started, with what tests use of `subprocess.Popen`."""
+    """Represent one child that was started, with what tests use of `subprocess.Popen`."""
 
     def __init__(self, pid: int, folder: Path, stdin: IO[bytes] | None) -> None:
         self.pid, self.stdin, self._folder = pid, stdin, folder
@@ -67,7 +67,7 @@ class ForkedProcess:
         return self.returncode
 
     def kill(self) -> None:
-        """End the child with SIGKILL unless it has ended."""
+        """Send the child SIGKILL unless it has ended."""
         self.send_signal(signal.SIGKILL)
 
     def send_signal(self, number: int) -> None:
@@ -135,7 +135,7 @@ def _parent() -> subprocess.Popen[str]:
 
 
 def _serve() -> list[str]:
-    """Fork a child for each task, and tell how children ended. Returns in a child, with what it has to run."""
+    """Start a child for each task, and tell how children ended. Returns in a child, with what it has to run."""
     for name in IMPORTED:
         import_module(name)
     gc.collect()
@@ -191,7 +191,7 @@ def _run(first: str, *rest: str) -> None:
 
 
 def _exit(status: int) -> None:
-    """End as an interpreter does, but don't take apart what was imported, which would copy all of its pages."""
+    """Leave as an interpreter does, but don't take apart what was imported, which would copy all of its pages."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()

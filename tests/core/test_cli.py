@@ -33,6 +33,7 @@ from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.testing.forked import run_forked, start_forked
+from adapterhub_fin.testing.tiny import tiny_decoder
 
 Ahf = Callable[..., tuple[int, str, str]]
 
@@ -275,7 +276,7 @@ def test_new_plugin_refuses_what_it_would_overwrite(run_ahf: Ahf, tmp_path: Path
 
 def test_an_unknown_command_or_name_suggests_similar_ones(run_ahf: Ahf, stocked: Path) -> None:
     code, _, err = run_ahf("trian")
-    assert code == 2 and "Did you mean train?" in err
+    assert code == 2 and "Did you mean train or pretrain?" in err
     code, _, err = run_ahf("show", "acme/tune")
     assert code == 1 and "acme/tone" in err and err.count("\n") == 1
     code, _, err = run_ahf("show", "../etc/passwd")
@@ -358,6 +359,27 @@ def examples(name: str) -> list[list[str]]:
     command: Any = cli.group.get_command(click.Context(cli.group), name)
     lines = [line.strip() for line in command.help.splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("ahf ")]
+
+
+def pretraining_inputs(folder: Path) -> None:
+    """What the examples of pretrain, tokenize and contamination read."""
+    shape = "{new: llama, layers: 1, width: 16, heads: 2, positions: 64, tokenizer: {train: 280}}"
+    (folder / "recipes" / "base.yaml").write_text(
+        f"name: acme/first\nbase: {shape}\ncorpus: {{name: headlines, rows: 200, start: 2010-01-04}}\n"
+        "until: 2019-12-31\ntraining: {max_steps: 2, block: 32, batch_size: 2}\n"
+    )
+    tiny_decoder(folder / "bases" / "fin-2013")
+    shutil.copytree(folder / "bases" / "fin-2013", folder / "tokenizers" / "fed-2013")
+    (folder / "fed").mkdir()
+    rows = [{"text": f"The {n}th speech. " * 20, "available_at": f"20{n}-01-15T12:00:00Z"} for n in range(10, 15)]
+    (folder / "fed" / "speeches.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (folder / "fed.yaml").write_text('files: ["fed/*.jsonl"]\nuntil: 2013-12-31\ntokenizer: tokenizers/fed-2013\n')
+    facts = [
+        {"text": "The rate was ___.", "options": ["raised", "cut"], "answer": ("cut", "raised")[n % 2]}
+        | {"available_at": f"20{n}-03-01T12:00:00Z"}
+        for n in range(10, 18)
+    ]
+    (folder / "facts.jsonl").write_text("\n".join(map(json.dumps, facts)), encoding="utf-8")
 
 
 def small_recipe(folder: Path, encoder: Path) -> Path:
@@ -499,6 +521,8 @@ def test_the_examples_of_help_run(
         for arguments in (["train", "recipes/tone.yaml", "--name", "acme/tone"], ["alias", "acme/tone@2", "champion"]):
             code, _, err = run_ahf(*arguments)
             assert code == 0, err
+    if name in ("pretrain", "tokenize", "contamination"):
+        pretraining_inputs(tmp_path)
     if name == "verify":
         base_of_speeches(encoder, tmp_path / "data")
     commands = examples(name)

@@ -280,3 +280,8 @@ def test_levels_that_mean_nothing_are_refused() -> None:
     ):
         with pytest.raises(BadRecipe, match=message):
             ahf.contamination(Path(__file__).parent, **{"end": "2013-12-31", **options})  # type: ignore[arg-type]
+
+
+def test_a_base_that_is_nowhere_is_one_sentence(run_ahf: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = run_ahf("contamination", "acme/nowhere", "--end", "2013-12-31")
+    assert code == 1 and "acme/nowhere" in err and err.count("\n") == 1

@@ -39,11 +39,11 @@ class BlockHead(HeadImplementation):
         return self._losses(outputs.logits, labels).sum() / self.weight(labels).clamp(min=1)
 
     def decide(self, answers: np.ndarray) -> Any:
-        """Return the answers as they are."""
+        """Return the answers as they are, (rows, 2)."""
         return answers
 
     def predictions(self, answers: Tensor) -> Sequence[Any]:
-        """Return each block's loss and number of tokens."""
+        """Return each block's loss and number of tokens, one pair a row of (rows, 2)."""
         return list(answers)
 
     def check(self, config: PretrainedConfig) -> None:
