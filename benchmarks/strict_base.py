@@ -152,11 +152,22 @@ def vintage_recipe(data: Path) -> dict[str, Any]:
     }
 
 
+def from_scratch(given: Mapping[str, Any], year: int, registry: Any) -> str:
+    """Return a base of the same shape that read all minutes up to a year, from scratch, on one vintage's tokens."""
+    name = f"bench/minutes-{year}"
+    if name not in registry.names():
+        recipe = {key: value for key, value in given.items() if key != "schedule"}
+        ahf.pretrain({**recipe, "name": name, "until": f"{year}-12-31"})
+    return f"{name}@1"
+
+
 def bits_per_byte(folder: Path, texts: Sequence[str]) -> float:
     """Return a causal base's loss on texts, in bits a byte, each text read in windows of BLOCK tokens."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     nats = 0.0
     for text in texts:
@@ -178,15 +189,19 @@ def vintages(data: Path, home: Path, registry: Any) -> None:
     years = np.array([at.year for at in rows["available_at"]])
     texts = {int(year): [rows["text"][int(row)] for row in np.flatnonzero(years == year)] for year in np.unique(years)}
     table: dict[int, dict[int, float]] = {}
-    for year, step in zip(YEARS, made.steps, strict=True):
-        folder = registry.path(step.version)
+    for year, version in zip(YEARS, made.versions, strict=True):
+        folder = registry.path(version)
         table[year] = {tested: bits_per_byte(folder, texts[tested]) for tested in sorted(texts) if tested >= 2019}
         losses = "  ".join(f"{tested} {loss:.3f}" for tested, loss in table[year].items())
-        print(f"until {year} ({step.version.reference}): bits a byte in {losses}", flush=True)
+        print(f"until {year} ({version.reference}): bits a byte in {losses}", flush=True)
     for year in YEARS:
-        loss = table[year][year + 1]
-        stale = table[YEARS[0]][year + 1]
-        print(f"{year + 1}: by the vintage of {year} {loss:.3f}, by that of {YEARS[0]} {stale:.3f}", flush=True)
+        loss, stale = table[year][year + 1], table[YEARS[0]][year + 1]
+        alone = bits_per_byte(registry.path(registry.resolve(from_scratch(given, year, registry))), texts[year + 1])
+        print(
+            f"{year + 1}: by the vintage of {year} {loss:.3f}, by that of {YEARS[0]} {stale:.3f}, by a base from "
+            f"scratch until {year} on as many tokens as one vintage {alone:.3f}",
+            flush=True,
+        )
     draw(table, home / "vintages.png")
 
 

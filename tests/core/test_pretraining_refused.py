@@ -124,3 +124,21 @@ def test_a_mixture_of_dated_and_declared_rows_is_dated_by_each(tmp_path: Path) -
     assert sum(map(len, prepared.cut.splits.values())) == 182
     assert prepared.cut.known.kind == "observed" and f"{prepared.cut.known.at:%Y-%m-%d}" == "2010-06-30"
     assert f"{prepared.cut.record['available'][0]:%Y-%m-%d}" == "1777-01-01", "where 1776 ended last"
+
+
+def test_neither_tokenizer_nor_record_depends_on_later_or_validation_rows() -> None:
+    """Two corpora that differ after the training rows give the same tokenizer; after the cut, the same record."""
+    changed = [dated_rows() for _ in range(3)]
+    for row in changed[1][181:]:  # after the cut
+        row["text"] = "zyzzyva " * 9
+    for row in changed[2][163:]:  # validation too
+        row["text"] = "zyzzyva " * 9
+    first, later, validated = (
+        ahf.preview_pretrain(
+            base_recipe(corpus={"data": rows, "available_at": "available_at"}, test_until="2010-07-31")
+        )
+        for rows in changed
+    )
+    assert first.tokenizer.get_vocab() == later.tokenizer.get_vocab() == validated.tokenizer.get_vocab()
+    assert first.cut.record["digest"] == later.cut.record["digest"] != validated.cut.record["digest"]
+    assert first.known == later.known
