@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin.inference_server.errors import ApiError
@@ -25,6 +25,7 @@ async def streamed(stops: Stops, pieces: list[str]) -> str:
 
 
 @given(st.lists(LETTERS, max_size=12), st.lists(LETTERS, max_size=4))
+@example(["\na\n", "a"], ["a", "\na\na"])
 @settings(max_examples=int(os.environ.get("AHF_CASES", 200)), deadline=None)
 def test_pieces_are_cut_as_the_whole_is(pieces: list[str], marks: list[str]) -> None:
     stops = Stops.read(marks)

@@ -95,7 +95,8 @@ def test_the_container_starts_what_there_is() -> None:
 
     arguments = json.loads(said["CMD"])
     assert arguments[0] == "serve"
-    assert CliRunner().invoke(command, [*arguments[1:], "token", "list", "--help"]).exit_code == 0
+    assert CliRunner().invoke(command, [*arguments[1:], "--help"]).exit_code == 0
+    assert CliRunner().invoke(command, [*arguments[1:], "--no-such-option", "--help"]).exit_code == 2
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync isn't installed")

@@ -69,8 +69,12 @@ class Ending:
 
 
 def first_mark(text: str, marks: Sequence[str]) -> int | None:
-    """Return where the first of some marks begins in a text; None where there is none."""
-    return min((start for mark in marks if (start := text.find(mark)) >= 0), default=None)
+    """Return where the first of some marks to be complete begins in a text; None where there is none.
+
+    A mark that ends first is the first: so a text that comes in pieces is cut where it would be as a whole.
+    """
+    complete = [(start + len(mark), start) for mark in marks if (start := text.find(mark)) >= 0]
+    return min(complete)[1] if complete else None
 
 
 class PieceCutter:
