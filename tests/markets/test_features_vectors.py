@@ -18,7 +18,6 @@ WILDER = (
     "44.34 44.09 44.15 43.61 44.33 44.83 45.10 45.42 45.84 46.08 45.89 46.03 45.61 46.28 46.28 46.00 46.03 46.41 46.22 "
     "45.64 46.21"
 )
-QUOTES = Path("/work/shared/data/indicators/skender_quotes.csv")
 
 
 def column(*values: float) -> np.ndarray:
@@ -141,9 +140,8 @@ def test_a_band_after_a_collapse_is_still_right() -> None:
     assert np.isnan(market.bb_position(close)[169:]).all() and np.isfinite(market.bb_position(close)[19:169]).all()
 
 
-@pytest.mark.skipif(not QUOTES.exists(), reason="Skender's 502 bars are not on this machine")
-def test_equals_another_library_on_502_bars() -> None:
-    with QUOTES.open() as file:
+def test_equals_another_library_on_502_bars(shared: Path) -> None:
+    with (shared / "data" / "indicators" / "skender_quotes.csv").open() as file:
         rows = list(csv.DictReader(file))
     lower_names = [{name.lower(): value for name, value in row.items()} for row in rows]
     assert len(rows) == 502
