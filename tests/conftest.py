@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +143,22 @@ def shared() -> Path:
     if not (SHARED / "data" / "INDEX.md").is_file():
         pytest.skip("the real material is not at hand: it is looked for beside the checkout, or in AHF_SHARED")
     return SHARED
+
+
+@pytest.fixture
+def run_ahf(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command in this process: exit status, standard output, standard error."""
+
+    from adapterhub_fin import cli
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()  # what a fixture's training printed is not the command's
+        with pytest.raises(SystemExit) as leave:
+            cli.main(list(arguments))
+        out, err = capsys.readouterr()
+        return int(leave.value.code or 0), out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

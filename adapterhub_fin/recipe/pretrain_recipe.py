@@ -16,6 +16,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from adapterhub_fin.plugin.documents import read_document
 from adapterhub_fin.plugin.options import Options
 from adapterhub_fin.recipe.choices import CorpusChoice
+from adapterhub_fin.recipe.given import check_version_name, corpora_as_mixture
 from adapterhub_fin.recipe.pretrain_training import PretrainTraining
 from adapterhub_fin.recipe.schedule import Schedule, Window
 from adapterhub_fin.recipe.splitter import Splitter
@@ -139,12 +140,7 @@ class PretrainRecipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _corpora_are_a_mixture(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or "corpora" not in data:
-            return data
-        if "corpus" in data:
-            raise ValueError("corpus and corpora both say what to train on: give one of them")
-        rest = {key: value for key, value in data.items() if key != "corpora"}
-        return {**rest, "corpus": {"name": "mixture", "corpora": data["corpora"]}}
+        return corpora_as_mixture(data)
 
     @field_validator("corpus", mode="before")
     @classmethod
@@ -166,12 +162,7 @@ class PretrainRecipe(BaseModel):
     @field_validator("name")
     @classmethod
     def _name_in_grammar(cls, value: str | None) -> str | None:
-        if value is not None:
-            from adapterhub_fin_registry import Reference
-
-            if str(reference := Reference.parse(value)) != f"{reference.namespace}/{reference.name}":
-                raise ValueError(f"{value!r} must be NAMESPACE/NAME alone: the registry gives the version")
-        return value
+        return check_version_name(value)
 
     @model_validator(mode="after")
     def _goes_together(self) -> PretrainRecipe:

@@ -18,6 +18,7 @@ from adapterhub_fin.plugin.options import Options
 from adapterhub_fin.recipe.choices import DEFAULTS, BaseChoice, CorpusChoice, HeadChoice, MethodChoice, named_base
 from adapterhub_fin.recipe.curriculum import Stage, last_corpus, taken_stages
 from adapterhub_fin.recipe.forgetting import ForgettingLimit
+from adapterhub_fin.recipe.given import check_version_name, corpora_as_mixture
 from adapterhub_fin.recipe.sampling import Sampling
 from adapterhub_fin.recipe.schedule import Schedule, Window
 from adapterhub_fin.recipe.splitter import Splitter
@@ -190,12 +191,7 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _corpora_are_a_mixture(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or "corpora" not in data:
-            return data
-        if "corpus" in data:
-            raise ValueError("corpus and corpora both say what to train on: give one of them")
-        rest = {key: value for key, value in data.items() if key != "corpora"}
-        return {**rest, "corpus": {"name": "mixture", "corpora": data["corpora"]}}
+        return corpora_as_mixture(data)
 
     @model_validator(mode="before")
     @classmethod
@@ -226,12 +222,7 @@ class Recipe(BaseModel):
     @field_validator("name")
     @classmethod
     def _name_in_grammar(cls, value: str | None) -> str | None:
-        if value is not None:
-            from adapterhub_fin_registry import Reference
-
-            if str(reference := Reference.parse(value)) != f"{reference.namespace}/{reference.name}":
-                raise ValueError(f"{value!r} must be NAMESPACE/NAME alone: the registry gives the version")
-        return value
+        return check_version_name(value)
 
     @model_validator(mode="after")
     def _a_curriculum_goes_with_the_rest(self) -> Recipe:

@@ -1,35 +1,17 @@
-"""The command in this process, and a registry for it to read."""
+"""A registry for the command to read, with an adapter that classifies and one that writes."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin import cli
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.load_base import fingerprint_key
 from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.testing import tiny_corpus
-
-Ahf = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run_ahf(capsys: pytest.CaptureFixture[str]) -> Ahf:
-    """The command in this process: exit status, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()  # what a fixture's training printed is not the command's
-        with pytest.raises(SystemExit) as leave:
-            cli.main(list(arguments))
-        out, err = capsys.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +37,10 @@ WRONG: list[tuple[Any, str]] = [
 SURROGATES = st.characters(min_codepoint=0xD800, max_codepoint=0xDFFF)
 
 
-@pytest.fixture(scope="module")
-def writes(decoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ahf.Version]:
-    """A version that writes, on the tiny decoder."""
-    from adapterhub_fin.testing import tiny_corpus
-
-    root = tmp_path_factory.mktemp("writes")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AHF_CACHE", str(root / "cache"))
-        yield ahf.train(
-            name="acme/notes",
-            base={"path": str(decoder)},
-            method={"name": "lora", "rank": 2},
-            head="causal-lm",
-            corpus={"name": tiny_corpus()},
-            training={"epochs": 1, "max_length": 32},
-            registry=ahf.Registry(root / "home"),
-        ).adapter  # type: ignore[misc]
+@pytest.fixture
+def writes(written: Run) -> Any:
+    """An adapter that writes, on the tiny decoder."""
+    return written.adapter
 
 
 @pytest.mark.parametrize(("wrong", "said"), WRONG, ids=lambda each: ascii(each)[:24])

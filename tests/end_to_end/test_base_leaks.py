@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin import cli
 from adapterhub_fin.engine.data.corpus import corpus_digest, read_texts
 from adapterhub_fin.engine.importing.store_base import store_base
 from adapterhub_fin.plugin.interfaces import KnownAt
@@ -25,20 +24,6 @@ UNTIL = datetime(2014, 1, 1, tzinfo=UTC)
 LATER = UNTIL + timedelta(days=40)
 Ahf = Callable[..., tuple[int, str, str]]
 Text = tuple[datetime, str]
-
-
-@pytest.fixture
-def run_ahf(capsys: pytest.CaptureFixture[str]) -> Ahf:
-    """Run the command in this process; return exit status, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as leave:
-            cli.main(list(arguments))
-        out, err = capsys.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return run
 
 
 def speeches() -> list[Text]:

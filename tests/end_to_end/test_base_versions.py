@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin import cli
 from adapterhub_fin.engine.base.stored_base import known_of_version
 from adapterhub_fin.engine.importing.store_base import store_base
 from adapterhub_fin.errors import BaseNotFound, NotFound, Refused, Unsupported, WrongTensors
@@ -42,20 +41,6 @@ def stored(home: Path, encoder: Path) -> Store:
         return store_base(folder, name=name, **{**fields, **more})
 
     return store
-
-
-@pytest.fixture
-def run_ahf(capsys: pytest.CaptureFixture[str]) -> Ahf:
-    """Run the command in this process; return exit status, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as leave:
-            cli.main(list(arguments))
-        out, err = capsys.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return run
 
 
 def train_on(base: Any, name: str = "acme/tone", **keys: Any) -> Version:

@@ -14,7 +14,6 @@ import pyarrow.parquet
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin import cli
 from adapterhub_fin.engine.inference import dated_rows, embed_table
 from adapterhub_fin.engine.inference.aligning import Alignment, Procrustes
 from adapterhub_fin.engine.inference.vector_rows import KEY, VectorRows
@@ -396,17 +395,3 @@ def test_a_version_that_was_yanked_later_embeds_the_rows_from_before(
     _, output, _ = run_ahf("embed", "acme/tone", *table, "--yanked", "left_out", "--skip-refused", "--json")
     assert [(each["answered"], each["left_out"]) for each in json.loads(output)["yanked"]] == [(0, count)]
     assert run_ahf("embed", "acme/tone", "--yanked", "left_out", "Up.")[0] == 2
-
-
-@pytest.fixture
-def run_ahf(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command in this process; return exit status, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as leave:
-            cli.main(list(arguments))
-        out, err = capsys.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return run

@@ -51,8 +51,8 @@ def contamination(
     compared, Unsupported for a base without a language-model head, and BaseNotFound.
 
     Example:
-        >>> found = ahf.contamination("bases/fin-2013", end="2013-12-31")
-        >>> found.verdict
+        >>> result = ahf.contamination("bases/fin-2013", end="2013-12-31")
+        >>> result.verdict
         'no sign'
     """
     settings = _settings(alpha, power, independent, seed, batch_size)
@@ -63,22 +63,22 @@ def contamination(
     given = _given(end)
     file = read_probes(SHIPPED if probes is None else Path(probes).expanduser(), timezone)
     source = find_base(BaseChoice(**named_base(base)), download=download)
-    known = given or _recorded(source, str(base))
-    sides = split_by(file.probes, known.at)
-    asked: Sequence[Probe] = [*sides["before"], *sides["after"]]
+    knowledge = given or _recorded(source, str(base))
+    sides = split_by(file.probes, knowledge.at)
+    dated: Sequence[Probe] = [*sides["before"], *sides["after"]]
     from adapterhub_fin.engine.contamination.scoring import load_language_model, option_likelihoods
 
     language_model = load_language_model(source.folder, device)
-    likelihoods = option_likelihoods(language_model, asked, batch_size=batch_size)
+    likelihoods = option_likelihoods(language_model, dated, batch_size=batch_size)
     measured = [measure_side(name, each, likelihoods, settings) for name, each in sides.items()]
     result = Contamination(
         base=source.reference or source.repository or str(base),
         kind=language_model.kind,
-        end=known.at,
-        evidence=known.evidence,
+        end=knowledge.at,
+        evidence=knowledge.evidence,
         probes=file.name,
         probes_digest=file.digest,
-        left_out=len(file.probes) - len(asked),
+        left_out=len(file.probes) - len(dated),
         before=measured[0],
         after=measured[1],
         interactions=[each for side in measured if (each := interaction(side, settings)) is not None],

@@ -110,8 +110,8 @@ class Loader:
         if head is None and task not in (None, "FEATURE_EXTRACTION", "CAUSAL_LM", "SEQ_CLS"):
             raise Unsupported(f"{resolved.version.reference} is for the task {task}, which no head here serves")
         signature = head_signature(resolved) if head is not None else "none"
-        if (known := self._skeletons.get(signature)) is not None:
-            return known
+        if (cached := self._skeletons.get(signature)) is not None:
+            return cached
         with on_meta():
             skeleton = head.skeleton(self._config) if head is not None else _bare(self._config)
         return self._skeletons.put(signature, (skeleton, fingerprint.structure_digest(skeleton)))

@@ -57,6 +57,10 @@ class PreparedBase:
     parts: Mapping[str, Part]
     encoder: bool
 
+    def __repr__(self) -> str:
+        tokens = ", ".join(f"{part.blocks.tokens:,} {split}" for split, part in self.parts.items())
+        return f"PreparedBase({self.recipe.name}, until {self.recipe.until}, tokens: {tokens})"
+
     @property
     def folder(self) -> Path | None:
         """Return the folder of the base that it goes on from."""

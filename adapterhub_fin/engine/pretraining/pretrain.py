@@ -19,6 +19,7 @@ from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refus
 from adapterhub_fin.engine.training.sharded import is_sharded
 from adapterhub_fin.errors import AdapterHubError, BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.memory import restored
+from adapterhub_fin.recipe.given import read_given, require_name
 from adapterhub_fin.recipe.pretrain_recipe import NO_BASE_NAME, PretrainRecipe
 from adapterhub_fin.registries import configured_registries
 
@@ -52,7 +53,7 @@ def pretrain(
         ('acme/fin-2013@1', '2013-12-18T19:00:00Z')
     """
     refuse_both(resume, restart)
-    checked = named(read_pretrain_recipe(recipe, overrides, keys))
+    checked = require_name(read_pretrain_recipe(recipe, overrides, keys), NO_BASE_NAME)
     if checked.schedule is not None:
         raise BadRecipe(
             "the recipe has a schedule, which gives a base for each cut-off: use ahf.pretrain_series, or give until"
@@ -80,24 +81,8 @@ def preview_pretrain(
 
 
 def read_pretrain_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, Any]) -> PretrainRecipe:
-    """Return a recipe from a file, a mapping, a PretrainRecipe or keyword arguments, with overrides applied.
-
-    Raises BadRecipe for a recipe that can't be read, or for a file together with keyword arguments.
-    """
-    if isinstance(recipe, PretrainRecipe):
-        recipe = recipe.document()
-    if recipe is None or isinstance(recipe, Mapping):
-        return PretrainRecipe.read({**(recipe or {}), **keys}, overrides)
-    if keys:
-        raise BadRecipe(f"a recipe file and {', '.join(sorted(keys))} were both given: use overrides=['key=value']")
-    return PretrainRecipe.read(recipe, overrides)
-
-
-def named(recipe: PretrainRecipe) -> PretrainRecipe:
-    """Return the recipe. Raises BadRecipe where it has no name for its version."""
-    if recipe.name is None:
-        raise BadRecipe(NO_BASE_NAME)
-    return recipe
+    """Return a recipe from a file, a mapping or keyword arguments. Raises BadRecipe as `read_given` does."""
+    return read_given(PretrainRecipe, recipe, overrides, keys)
 
 
 def run_base(

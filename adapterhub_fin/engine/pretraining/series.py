@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.engine.data.corpus import check_there
 from adapterhub_fin.engine.pretraining.cut import Cut, read_cut, read_dated
 from adapterhub_fin.engine.pretraining.prepare import end_of, find_earlier, prepare_base
-from adapterhub_fin.engine.pretraining.pretrain import Source, named, read_pretrain_recipe, run_base
+from adapterhub_fin.engine.pretraining.pretrain import Source, read_pretrain_recipe, run_base
 from adapterhub_fin.engine.training.run_folder import refuse_both
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
 from adapterhub_fin.plugin.memory import restored
-from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe, start_of
+from adapterhub_fin.recipe.given import require_name
+from adapterhub_fin.recipe.pretrain_recipe import NO_BASE_NAME, PretrainRecipe, start_of
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry.io.canonical_json import canonical
 
@@ -95,7 +96,7 @@ def pretrain_series(
         ['acme/fin@1', 'acme/fin@2', 'acme/fin@3']
     """
     refuse_both(resume, restart)
-    scheduled = named(read_pretrain_recipe(recipe, overrides, keys))
+    scheduled = require_name(read_pretrain_recipe(recipe, overrides, keys), NO_BASE_NAME)
     registry = registry or configured_registries().writable()
     registry.check_writable()
     memory_rows = restored(scheduled.document(), registry.root / "runs")

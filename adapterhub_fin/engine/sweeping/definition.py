@@ -10,9 +10,9 @@ from adapterhub_fin.engine.sweeping.asking import check_optuna
 from adapterhub_fin.engine.sweeping.combinations import Combination, check_all, drawn, grid, outermost
 from adapterhub_fin.engine.sweeping.options import Range, Swept, read_over
 from adapterhub_fin.engine.training.distributed import world_size
-from adapterhub_fin.engine.training.train import require_name
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.recipe.recipe import Recipe
+from adapterhub_fin.recipe.given import require_name
+from adapterhub_fin.recipe.recipe import NO_NAME, Recipe
 
 SearchName = Literal["grid", "random", "optuna"]
 
@@ -63,7 +63,7 @@ def define(
 
     Raises BadRecipe, which names every wrong combination, and BadConfiguration for a search by optuna without Optuna.
     """
-    checked = require_name(recipe).check()
+    checked = require_name(recipe, NO_NAME).check()
     if checked.schedule is not None:
         raise BadRecipe("the recipe has a schedule, whose windows are versions of their own: sweep without one")
     if world_size() > 1:

@@ -31,12 +31,13 @@ from adapterhub_fin.engine.training.manifest import recorded_recipe
 from adapterhub_fin.engine.training.prepare import prepare
 from adapterhub_fin.engine.training.run_folder import refuse_both
 from adapterhub_fin.engine.training.series_bases import BaseMatches, WindowBases
-from adapterhub_fin.engine.training.train import Source, read_recipe, require_name, run
+from adapterhub_fin.engine.training.train import Source, read_recipe, run
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.progress_lines import announce
-from adapterhub_fin.recipe.recipe import Recipe
+from adapterhub_fin.recipe.given import require_name
+from adapterhub_fin.recipe.recipe import NO_NAME, Recipe
 from adapterhub_fin.recipe.schedule import Window
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
@@ -153,7 +154,7 @@ def train_series(
         ['acme/walk@1', 'acme/walk@2']
     """
     refuse_both(resume, restart)
-    scheduled = _scheduled(require_name(read_recipe(recipe, overrides, keys)))
+    scheduled = _scheduled(require_name(read_recipe(recipe, overrides, keys), NO_NAME))
     registry = registry or configured_registries().writable()
     registry.check_writable()  # refuse before the work, not after it
     sources = WindowBases(download, registry)

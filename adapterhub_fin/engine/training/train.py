@@ -34,10 +34,11 @@ from adapterhub_fin.engine.training.record import record_once
 from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
 from adapterhub_fin.engine.training.sharded import is_sharded
-from adapterhub_fin.errors import AdapterHubError, BadRecipe, TrainingFailed
+from adapterhub_fin.errors import AdapterHubError, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.memory import restored
 from adapterhub_fin.plugin.trusted_code import trusting_remote_code
+from adapterhub_fin.recipe.given import read_given, require_name
 from adapterhub_fin.recipe.recipe import NO_NAME, Recipe
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
@@ -83,7 +84,7 @@ def train(
         ('acme/tone@1', 0.84)
     """
     refuse_both(resume, restart)
-    checked = require_name(read_recipe(recipe, overrides, keys))
+    checked = require_name(read_recipe(recipe, overrides, keys), NO_NAME)
     registry = registry or configured_registries().writable()
     registry.check_writable()  # refuse before the work, not after it
     memory_rows = restored(checked.document(), registry.root / "runs")  # for as long as the run reads them
@@ -144,24 +145,8 @@ def preview(
 
 
 def read_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, object]) -> Recipe:
-    """Return a recipe from a file, a mapping, a Recipe or keyword arguments, with overrides applied.
-
-    Raises BadRecipe for a recipe that can't be read, or for a file together with keyword arguments.
-    """
-    if isinstance(recipe, Recipe):
-        recipe = recipe.document()
-    if recipe is None or isinstance(recipe, Mapping):
-        return Recipe.read({**(recipe or {}), **keys}, overrides)
-    if keys:
-        raise BadRecipe(f"a recipe file and {', '.join(sorted(keys))} were both given: use overrides=['key=value']")
-    return Recipe.read(recipe, overrides)
-
-
-def require_name(recipe: Recipe) -> Recipe:
-    """Return the recipe. Raises BadRecipe where it has no name for its version."""
-    if recipe.name is None:
-        raise BadRecipe(NO_NAME)
-    return recipe
+    """Return a recipe from a file, a mapping, a Recipe or keyword arguments. Raises BadRecipe as `read_given` does."""
+    return read_given(Recipe, recipe, overrides, keys)
 
 
 def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: str, selection: Selection | None) -> Run:

@@ -108,8 +108,10 @@ def _made(manifest: Manifest) -> str:
     base = f" on [{_text(b)}](https://huggingface.co/{b})" if (b := manifest.base.repository) else ""
     head = f", with the head `{_code(manifest.head.name)}`" if manifest.head else ""
     stored = manifest.base.version
-    found = "" if stored is None else f" Its base is the version `{stored.digest}`, stored as `{_code(stored.name)}`."
-    return f"An adapter made by {method}{base}{head}.{found}"
+    stored_base = (
+        "" if stored is None else f" Its base is the version `{stored.digest}`, stored as `{_code(stored.name)}`."
+    )
+    return f"An adapter made by {method}{base}{head}.{stored_base}"
 
 
 def _loading_base(repository: str) -> str:

@@ -67,8 +67,8 @@ class ShardRecord:
 
     def contents(self) -> dict[str, Any]:
         """Return what the shard holds, by digest: ids, texts and dates, not where they come from."""
-        places = canonical([self.offsets, self.available_at, self.sizes])
-        return {"ids": self.ids, "texts": self.texts, "documents": digest_of(places)}
+        columns = canonical([self.offsets, self.available_at, self.sizes])
+        return {"ids": self.ids, "texts": self.texts, "documents": digest_of(columns)}
 
 
 def stem(number: int) -> str:

@@ -171,8 +171,8 @@ class TokenShards(Sequence["np.ndarray"]):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
         shard = bisect_right(self._first, number) - 1
-        offsets, place = self._offsets[shard], number - self._first[shard]
-        return self._map(shard)[offsets[place] : offsets[place + 1]]
+        offsets, row = self._offsets[shard], number - self._first[shard]
+        return self._map(shard)[offsets[row] : offsets[row + 1]]
 
     def verify(self) -> None:
         """Read all files and compare them with what the index says of them.

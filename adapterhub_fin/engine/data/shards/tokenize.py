@@ -189,10 +189,10 @@ class TokenizingRun:
     def _shard(self, number: int) -> ShardRecord | None:
         try:
             record = ShardRecord.read(record_path(self.folder, number))
-            whole = record.ids == file_digest(ids_path(self.folder, number))
+            is_intact = record.ids == file_digest(ids_path(self.folder, number))
         except (FileNotFoundError, Corrupted):
             return None
-        return record if whole and (record.recipe, record.number) == (self._digest, number) else None
+        return record if is_intact and (record.recipe, record.number) == (self._digest, number) else None
 
     def _seen_texts(self, start: int) -> SeenTexts | None:
         """Return the texts of the rows before `start`. Raises Corrupted where they are lost."""
