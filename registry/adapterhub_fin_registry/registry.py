@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin_registry.errors import BadEvent, BadReference, NotFound, Refused
 from adapterhub_fin_registry.io.canonical_json import canonical, json_object
@@ -15,7 +15,7 @@ from adapterhub_fin_registry.io.safe_read import following, numbers
 from adapterhub_fin_registry.model.event_files import HISTORY, OUTCOMES, entry
 from adapterhub_fin_registry.model.events import check_event
 from adapterhub_fin_registry.model.history import KIND, History, encode_history, number_of
-from adapterhub_fin_registry.model.reference import Reference, check_alias
+from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, check_alias
 from adapterhub_fin_registry.model.version import AnyReference, Version, parsed_reference
 from adapterhub_fin_registry.registry_reader import RegistryReader
 from adapterhub_fin_registry.storage import resolve as resolution
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.doctor import Finding
     from adapterhub_fin_registry.model.manifest import Manifest
     from adapterhub_fin_registry.trust.keys import PrivateKey
+
+_NAMED: Final = 3  # versions that a refusal names
 
 
 class Registry(RegistryReader):
@@ -228,21 +230,25 @@ class Registry(RegistryReader):
         with changing(self._disk, self.root, self.root):
             pass  # this creates the work folder of a change and removes it
 
-    def delete(self, reference: AnyReference, *, reason: str = "") -> Version:
+    def delete(self, reference: AnyReference, *, reason: str = "", allow_orphans: bool = False) -> Version:
         """Delete a version and leave a tombstone, so that its number is never used again.
 
-        Raises BadReference if the reference isn't exact (a number or a digest), NotFound if there is no such version,
-        and Refused if an alias names it.
+        `allow_orphans` lets a base go that versions of this registry were trained on, which lack it then. Raises
+        BadReference if the reference isn't exact (a number or a digest), NotFound if there is no such version, and
+        Refused if an alias names it or, without `allow_orphans`, if it is such a base.
         """
-        parsed = parsed_reference(reference)
-        if isinstance(parsed, Reference) and parsed.version is None and parsed.digest is None:
-            raise BadReference(f"{parsed} doesn't name one version for good: delete by number or by digest")
-        version = self.resolve(parsed)
+        version = self.resolve(to_delete(reference))
         name_folder = NameFolder(self.root, version.name)
-        _must_be_unnamed(name_folder, version)
+
+        def check() -> None:
+            _must_be_unnamed(name_folder, version)
+            if not allow_orphans:
+                check_no_orphans(version, self.orphans(version))
+
+        check()
         tombstone = {"digest": version.digest, "reason": reason, "at": now(), "by": author()}
         with self._changing(name_folder) as change:
-            change.bury(version.folder, canonical(tombstone), lambda: _must_be_unnamed(name_folder, version))
+            change.bury(version.folder, canonical(tombstone), check)
         return version
 
     def gc(self, *, dry_run: bool = False, grace: timedelta = GRACE) -> list[Leftover]:
@@ -285,6 +291,24 @@ def _write_history(change: Transaction, folder: Path, data: bytes) -> None:
     event = {**entry(data), "kind": KIND, "at": now(), "by": author()}
     change.write(folder / HISTORY, data)
     change.write(folder / "event.json", canonical(event))
+
+
+def to_delete(reference: AnyReference) -> Reference | DigestReference | HubReference:
+    """Return a parsed reference of a version to delete. Raises BadReference if it isn't exact."""
+    parsed = parsed_reference(reference)
+    if isinstance(parsed, Reference) and parsed.version is None and parsed.digest is None:
+        raise BadReference(f"{parsed} doesn't name one version for good: delete by number or by digest")
+    return parsed
+
+
+def check_no_orphans(version: Version, orphans: Sequence[str]) -> None:
+    """Raise Refused for a base that versions would lack."""
+    if orphans:
+        more = f" and {len(orphans) - _NAMED:,} more" if len(orphans) > _NAMED else ""
+        raise Refused(
+            f"{version.reference} is the base of {', '.join(orphans[:_NAMED])}{more}, and no other version here has "
+            "its weights: delete those first, yank it instead, or say --allow-orphans (allow_orphans=True)"
+        )
 
 
 def _must_be_unnamed(name_folder: NameFolder, version: Version) -> None:

@@ -17,7 +17,7 @@ from adapterhub_fin_registry.model.knowledge import as_of_instant, check_include
 from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, parse_reference
 from adapterhub_fin_registry.model.version import parsed_reference
 from adapterhub_fin_registry.model.version_rows import VersionRows, rows_table
-from adapterhub_fin_registry.registry import Registry
+from adapterhub_fin_registry.registry import Registry, check_no_orphans, to_delete
 from adapterhub_fin_registry.registry_reader import AsOf
 from adapterhub_fin_registry.storage import resolve as resolution
 from adapterhub_fin_registry.storage.name_folder import NameFolder
@@ -266,6 +266,22 @@ class RegistryChain:
         """
         registry, version = self.locate(reference, as_of=as_of, include_base=include_base, lock=lock)
         return registry.path(version)
+
+    def delete(self, reference: AnyReference, *, reason: str = "", allow_orphans: bool = False) -> Version:
+        """Delete a version of the registry that answers for it; see `Registry.delete`.
+
+        A base counts as needed by the versions of every registry on a disk, unless another of them has its digest too.
+        Raises what `Registry.delete` raises.
+        """
+        parsed = to_delete(reference)
+        registry = self.answering(parsed)
+        if not (registry.is_remote or isinstance(parsed, HubReference) or allow_orphans):  # a Hub's refuses anyhow
+            version, local = registry.resolve(parsed), [m.registry for m in self.members if not m.registry.is_remote]
+            others = [other for other in local if other.root != registry.root]
+            allow_orphans = any(_answers(other, DigestReference(version.digest)) for other in others)
+            if not allow_orphans:
+                check_no_orphans(version, [each for other in others for each in other.orphans(version)])
+        return registry.delete(parsed, reason=reason, allow_orphans=allow_orphans)
 
     def writable(self) -> Registry:
         """Return the first registry that can be written, where new versions go.

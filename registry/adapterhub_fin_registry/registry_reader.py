@@ -317,6 +317,18 @@ class RegistryReader:
 
         return deleted(self.root, digest)
 
+    def orphans(self, version: Version) -> list[str]:
+        """Return the references of versions of this registry that would lack their base without a version, sorted.
+
+        They were trained on it, and no other version here has its digest. Raises Corrupted if the names can't be
+        listed.
+        """
+        if version.manifest.kind != "base":
+            return []
+        from adapterhub_fin_registry.storage.lineage import orphans
+
+        return orphans(self.root, version)
+
     def violations(self, reference: AnyReference) -> list[str]:
         """Return the rules of the client's policy that a version breaks, each as a sentence; empty if it may be loaded.
 

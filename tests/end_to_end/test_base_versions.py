@@ -87,8 +87,8 @@ def test_the_name_of_a_base_is_no_matter(stored: Store, tmp_path: Path) -> None:
     renamed = version.manifest.base.model_copy(update={"version": odd.model_copy(update={"name": "../../No name"})})
     elsewhere.add(version.files, version.manifest.model_copy(update={"base": renamed}), name="acme/odd")
     assert ahf.load("acme/odd@1", registry=elsewhere).predict(["Up"])
-    elsewhere.delete("desk/renamed@1")
-    ahf.Registry().delete("acme/fin@1")
+    elsewhere.delete("desk/renamed@1", allow_orphans=True)
+    ahf.Registry().delete("acme/fin@1", allow_orphans=True)
     with pytest.raises(BaseNotFound, match="desk/renamed@1 here was deleted"):
         ahf.load("acme/odd@1", registry=elsewhere, download=True)  # no repository of a Hub has such a name
 
@@ -98,13 +98,23 @@ def test_a_load_says_which_base_is_missing(stored: Store, tmp_path: Path) -> Non
     other = stored(name="acme/other", folder=tiny_encoder(tmp_path / "other", seed=1))
     train_on("acme/fin@1")
     train_on("acme/other@1", "acme/second")
-    ahf.Registry().delete("acme/fin@1")
+    ahf.Registry().delete("acme/fin@1", allow_orphans=True)
     with pytest.raises(BaseNotFound, match=f"the base acme/fin, {first.digest}, and acme/fin@1 here was deleted"):
         ahf.load("acme/tone@1")
     assert ahf.load("acme/second@1").predict(["Up"])  # the base of the other is still there
     shutil.rmtree(other.folder)
     with pytest.raises(BaseNotFound, match=f"{other.digest}, and no registry here holds it: pull it"):
         ahf.load("acme/second@1")
+
+
+def test_the_command_deletes_a_base_of_adapters_on_request_alone(stored: Store, run_ahf: Ahf) -> None:
+    stored()
+    train_on("acme/fin@1")
+    code, _, err = run_ahf("rm", "acme/fin@1")
+    assert code == 1 and err.count("\n") == 1 and "acme/fin@1 is the base of acme/tone@1, and no other version" in err
+    assert ahf.load("acme/tone@1").predict(["Up"])
+    code, out, _ = run_ahf("rm", "acme/fin@1", "--allow-orphans", "--reason", "its license ended")
+    assert code == 0 and "acme/fin@1 is deleted" in out
 
 
 def test_a_base_is_no_adapter_and_an_adapter_no_base(stored: Store) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOpera
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils._runtime import is_xet_available
 
+from adapterhub_fin_registry import Manifest
 from adapterhub_fin_registry.hub_server.http import parameters
 from adapterhub_fin_registry.hub_server.tokens import Tokens
 
@@ -102,6 +105,51 @@ def test_a_repository_that_can_not_be_deleted_whole_stays_whole(hub: Any, adapte
         api.delete_repo("acme/damaged")
     manifest.write_bytes(whole)
     assert [ref.name for ref in api.list_repo_refs("acme/damaged").tags] == ["v1", "v2"]
+
+
+@pytest.fixture
+def family(hub: Any, adapter: Any, made: Any, tmp_path: Path) -> Callable[..., None]:
+    """Store a base on the server, and adapters that were trained on it, under names."""
+
+    def store(base: str, *adapters: str) -> None:
+        folder = tmp_path / "base"
+        folder.mkdir()
+        (folder / "config.json").write_bytes(b"{}")
+        (folder / "model.safetensors").write_bytes(adapter(5)["adapter_model.safetensors"])
+        shape = {"architecture": "BertModel", "fingerprint": "verified"}
+        document = json.loads(made.manifest_bytes) | {"files": [], "tensors": []}
+        version = hub.registry.add(
+            folder, Manifest.model_validate({**document, "kind": "base", "base": shape}), name=base
+        )
+        recorded = {**shape, "version": {"digest": version.digest, "name": base}}
+        for name in adapters:
+            hub.registry.add(made.files, Manifest.model_validate({**document, "base": recorded}), name=name)
+
+    return store
+
+
+def test_the_base_of_other_repositories_is_not_deleted(hub: Any, family: Callable[..., None]) -> None:
+    api = hub.api()
+    family("acme/base-of", "acme/base-of", "acme/base-on", "desk/base-on")
+    api.update_repo_settings("desk/base-on", private=True)
+    with pytest.raises(HfHubHTTPError, match="the base of acme/base-on and desk/base-on, which") as refused:
+        api.delete_repo("acme/base-of")
+    assert refused.value.response.status_code == 409
+    assert [ref.name for ref in api.list_repo_refs("acme/base-of").tags] == ["v1", "v2"]
+    for name in ("acme/base-on", "desk/base-on"):
+        api.delete_repo(name)
+    api.delete_repo("acme/base-of")
+    assert not api.repo_exists("acme/base-of")
+
+
+def test_a_base_of_repositories_that_are_not_seen_names_none(hub: Any, family: Callable[..., None]) -> None:
+    family("other/base-of", "acme/hidden-on", "acme/shown-on")
+    api = hub.api()
+    for name, private in (("other/base-of", False), ("acme/hidden-on", True), ("acme/shown-on", False)):
+        api.update_repo_settings(name, private=private)
+    with pytest.raises(HfHubHTTPError, match="has the base of acme/shown-on and 1 more, which") as refused:
+        hub.api("other").delete_repo("other/base-of")
+    assert "hidden" not in str(refused.value)
 
 
 def test_a_commit_is_named_by_no_alias(hub: Any, adapter: Any) -> None:

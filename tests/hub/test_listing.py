@@ -47,7 +47,7 @@ def test_after_a_change_only_what_changed_is_read_again(
     assert len(names()) == 7 and read == ["acme/n4"]
     assert [each["id"] for each in listed.page(ListQuery(filters=["seen"]), lambda document: True)[0]] == ["acme/n4"]
     registry.delete("acme/n5@1")
-    served.delete("acme/n0", "somebody")
+    served.delete("acme/n0", "somebody", lambda _: True)
     assert names() == ["acme/empty", *everything[1:5]] and read == []
 
 

@@ -119,7 +119,8 @@ def _as_base(manifest: Json) -> Json:
     end = max(entry["at"] for entry in inputs)
     fingerprint = {**manifest["base"], "fingerprint": "verified"}
     knowledge = {"inputs": inputs, "end": end}
-    return {**manifest, "kind": "base", "head": None, "base": fingerprint, "knowledge": knowledge}
+    files = [["config.json", 2, "c" * 64], ["model.safetensors", 9, "d" * 64]]
+    return {**manifest, "kind": "base", "files": files, "head": None, "base": fingerprint, "knowledge": knowledge}
 
 
 def test_a_stored_base_stands_in_the_bytes_where_there_is_one(full_manifest: Json) -> None:

@@ -175,13 +175,15 @@ def shelf(
     """Forty versions, and what is known of them."""
     draw = random.Random(7)
     registry = Registry(tmp_path_factory.mktemp("shelf") / "root")
-    folder, rows = make_folder(), []
+    folders, rows = {"adapter": make_folder(), "base": make_folder(files={"config.json": b"{}"})}, []
+    for path in folders["base"].glob("adapter_*"):
+        path.rename(path.with_name("model.safetensors")) if path.suffix == ".safetensors" else path.unlink()
     start = datetime(2019, 1, 1, tzinfo=UTC)
     for place in range(40):
         fields, events = random_version(draw)
         end = start + timedelta(days=draw.randrange(400), microseconds=draw.choice((0, 500_000)))
         manifest = make_manifest("2018-01-01T00:00:00Z", end, **{**fields, "recipe": {"place": place}})
-        version = registry.add(folder, manifest, name=draw.choice(NAMES))
+        version = registry.add(folders[manifest.kind], manifest, name=draw.choice(NAMES))
         for kind, body in events:
             registry.add_event(version.reference, kind, body)
         row = facts(version.name, version.number, version.record, version.digest, fields, events)

@@ -57,7 +57,7 @@ class HubCache(Registry):
         """Raise ReadOnly."""
         raise self._elsewhere(name)
 
-    def delete(self, reference: AnyReference, *, reason: str = "") -> Version:
+    def delete(self, reference: AnyReference, *, reason: str = "", allow_orphans: bool = False) -> Version:
         """Raise ReadOnly."""
         raise self._elsewhere(reference)
 

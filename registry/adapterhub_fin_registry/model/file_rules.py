@@ -14,6 +14,7 @@ from adapterhub_fin_registry.model.reference import is_windows_device
 
 CONFIG: Final = "adapter_config.json"  # as PEFT names its files
 WEIGHTS: Final = "adapter_model.safetensors"
+BASE_CONFIG: Final = "config.json"  # as Transformers names that of a model
 _SUFFIXES: Final = {".safetensors": 16 * 2**30, ".json": 64 * 2**20, ".md": 2**20, ".txt": 64 * 2**20, ".jinja": 2**20}
 _NAMES: Final = {"tokenizer.model": 64 * 2**20}
 # On a Hub these paths at the root belong to the model card, the manifest and the signatures.

@@ -23,7 +23,7 @@ from pydantic import (
 
 from adapterhub_fin_registry.errors import BadManifest
 from adapterhub_fin_registry.io.canonical_json import canonical, digest_of, json_object
-from adapterhub_fin_registry.model.file_rules import clash, refusal
+from adapterhub_fin_registry.model.file_rules import BASE_CONFIG, CONFIG, WEIGHTS, clash, refusal
 from adapterhub_fin_registry.model.format import FORMAT
 from adapterhub_fin_registry.model.knowledge import BASE, INSTANT_PATTERN, format_instant, knowledge_end, parse_instant
 
@@ -388,7 +388,15 @@ class Manifest(_Part):
             raise ValueError("a base isn't trained on a base version: the one before it is a parent")
         if self.kind == "base" and self.base.fingerprint != "verified":
             raise ValueError("a base has the fingerprint of its own weights: describe the model that is stored")
+        if self.kind == "base" and self.files:
+            self._check_files_of_a_base({file.path for file in self.files})
         return self
+
+    def _check_files_of_a_base(self, paths: set[str]) -> None:
+        if BASE_CONFIG not in paths:
+            raise ValueError(f"a base without {BASE_CONFIG} is no model: store the folder that save_pretrained wrote")
+        if adapters := paths & {CONFIG, WEIGHTS}:  # Transformers would load it with the model, without a word
+            raise ValueError(f"a base holds {min(adapters)}, which is an adapter's: store the model without it")
 
     @model_validator(mode="after")
     def _sorted(self) -> Manifest:

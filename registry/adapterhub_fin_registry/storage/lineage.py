@@ -114,6 +114,23 @@ def deleted(root: Path, digest: str) -> list[str]:
     return family.deleted.get(digest, [])
 
 
+def orphans(root: Path, version: Version) -> list[str]:
+    """Return the references of versions that were trained on a base of which no other version has the digest, sorted.
+
+    Raises Corrupted if the names can't be listed.
+    """
+    family = _read(root)
+    if any(reference != version.reference for reference in family.references.get(version.digest, [])):
+        return []
+    children = {link.digest for link in family.children.get(version.digest, []) if link.role == BASE_ROLE}
+    return sorted((reference for child in children for reference in family.references[child]), key=_by_number)
+
+
+def _by_number(reference: str) -> tuple[str, int]:
+    name, _, number = reference.rpartition("@")
+    return name, int(number)
+
+
 def _has_links(manifest: bytes) -> bool:
     return _NO_PARENTS not in manifest or _VERSION in manifest
 

@@ -13,7 +13,7 @@ from adapterhub_fin_registry.hub_server import body
 from adapterhub_fin_registry.hub_server.blob_writer import BlobWriter
 from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
 from adapterhub_fin_registry.hub_server.http.access import Metrics
-from adapterhub_fin_registry.hub_server.http.guard import Guard
+from adapterhub_fin_registry.hub_server.http.guard import Guard, may_see
 from adapterhub_fin_registry.hub_server.push.commit_body import LINE, OPERATIONS, CommitReader
 from adapterhub_fin_registry.hub_server.push.disclosure import sent_before
 from adapterhub_fin_registry.hub_server.push.lfs import Grant, Uploads, preupload_answers
@@ -83,7 +83,11 @@ class Writes:
         name = await self._repository_name(request, await self._body(request))
         await self._writing(request, name)
         token = await self._guard.holder(request)
-        await self._write_locks.take({name}, self._repositories.delete, name, token.name)
+
+        def visible(repository: ServedRepository) -> bool:
+            return may_see(token, repository.namespace, repository.state.private)
+
+        await self._write_locks.take({name}, self._repositories.delete, name, token.name, visible)
         return JSONResponse({})
 
     async def move(self, request: Request) -> Response:

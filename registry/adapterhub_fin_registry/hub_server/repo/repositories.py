@@ -26,6 +26,7 @@ from adapterhub_fin_registry.storage.transaction import now
 from adapterhub_fin_registry.trust.client_config import Configuration
 
 _CACHED: Final = 512  # repositories in memory
+_NAMED: Final = 3  # repositories that an answer names
 REFS: Final = 1000  # branches of a repository, and as many aliases
 CHANGES: Final = 16  # at once, each of another repository
 Params = ParamSpec("Params")
@@ -135,10 +136,11 @@ class Repositories:
         branches = {other: id_ for other, id_ in repository.state.branches.items() if other != branch}
         self.state.write(name, replace(repository.state, branches=branches))
 
-    def delete(self, name: str, by: str) -> None:
+    def delete(self, name: str, by: str, may_see: Callable[[ServedRepository], bool]) -> None:
         """Delete a repository with every version; the numbers are never used again.
 
-        Raises HubError 409 where a version is damaged, and so can't be deleted.
+        `may_see` tells which repositories an answer may name. Raises HubError 409 where a version is damaged, and so
+        can't be deleted, and where one is the base of another repository's.
         """
         repository = self.get(name)
         if damaged := self.registry.damaged(name):
@@ -146,11 +148,33 @@ class Repositories:
                 409,
                 f"{min(damaged)} is damaged, and would stay: tell whoever runs this server, who has `ahf doctor`",
             )
+        self._check_no_orphans(repository, may_see)
         for alias in repository.aliases:
             self.registry.set_alias(name, alias, None)
-        for version in repository.versions:
-            self.registry.delete(version, reason=f"deleted with its repository by {by}")
+        for version in repository.versions:  # what is trained on a base meanwhile finds it gone, as it would later
+            self.registry.delete(version, reason=f"deleted with its repository by {by}", allow_orphans=True)
         self.state.remove(name)
+
+    def _check_no_orphans(self, repository: ServedRepository, may_see: Callable[[ServedRepository], bool]) -> None:
+        orphans = {reference for version in repository.versions for reference in self.registry.orphans(version)}
+        others = sorted({reference.partition("@")[0] for reference in orphans} - {repository.name})
+        if not others:
+            return
+        named = [name for name in others if self._is_seen(name, may_see)]
+        parts = named[:_NAMED]
+        if more := len(others) - len(parts):
+            parts.append(f"{more:,} more")
+        raise HubError(
+            409,
+            f"{repository.name} has the base of {' and '.join(parts)}, which could not be loaded without it: delete "
+            "those first, or ask whoever runs this server, who has `ahf rm --allow-orphans`",
+        )
+
+    def _is_seen(self, name: str, may_see: Callable[[ServedRepository], bool]) -> bool:
+        try:
+            return may_see(self.get(name))
+        except HubError:
+            return False  # deleted meanwhile
 
     def move(self, source: str, target: str) -> None:
         """Rename a repository without versions. Raises HubError 409 where it has versions or `target` exists."""
