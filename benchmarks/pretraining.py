@@ -1,13 +1,15 @@
 """Print the ladder of pretraining: what each optimisation gives alone, on top of packing, and all of them together.
 
-    python benchmarks/pretraining.py --minutes FOLDER [--releases FILE] [--tokens 65536] [--seeds 3] [--rungs NAME,...]
+    python benchmarks/pretraining.py --minutes FOLDER [--releases FILE] [--shape 4x256x4] [--vocabulary 8192]
+        [--tokens 20480] [--seeds 3] [--rungs NAME,...]
 
 FOLDER holds the FOMC's minutes as text, and FILE their release dates (by default release_dates_raw.csv in FOLDER). A
-row is a sentence, of some 49 tokens, so that padding to a block of 128 wastes six tokens of ten. Every rung is one run
-of `ahf.pretrain`'s own trainer in a process of its own, on the same sentences and the same number of real tokens:
-padding is never counted. Speed is real tokens a second between the beginning of a step and its end, the first two steps
-aside; memory is the process's largest. The loss is measured on the latest sentences; `at equal time` trains for as long
-as the baseline took.
+row is a sentence: of some 32 tokens of a vocabulary of 8,192, so that padding to a block of 128 wastes three tokens of
+four. The shape (layers, width, heads) and the vocabulary are those of the recipe in the documentation. Every rung is
+one run of `ahf.pretrain`'s own trainer in a process of its own, on the same sentences and the same number of real
+tokens: padding is never counted. Speed is real tokens a second between the beginning of a step and its end, the first
+two steps aside; memory is the process's largest. The loss is measured on the latest sentences; `at equal time`, given
+where several seeds are, trains for as long as the baseline took.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import Any
 
 BASELINE = {"packing": False, "attn_implementation": "eager", "optimizer": "adamw_torch", "tied": False}
 PACKED = {**BASELINE, "packing": True, "attn_implementation": "sdpa"}
+TWIN = {**PACKED, "optimizer": "adamw_torch_fused", "tied": True}
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "packing": {"packing": True},
     "SDPA": {"attn_implementation": "sdpa"},
@@ -42,10 +45,13 @@ RUNGS: Mapping[str, Mapping[str, Any]] = {
     "packed into 128, SDPA": PACKED,
     "packed into 256, SDPA": {**PACKED, "block": 256, "batch_size": 8},
     **{f"packed, SDPA, {name}": {**PACKED, **given} for name, given in list(OPTIONS.items())[2:]},
-    "twin: packed, SDPA, tied, Muon": {**PACKED, "tied": True, "optimizer": "muon"},
+    "twin: packed, SDPA, fused AdamW, tied": TWIN,
+    "twin and bf16": {**TWIN, "precision": "bf16"},
+    "twin, bf16 and torch.compile": {**TWIN, "precision": "bf16", "compile": True},
+    "twin, bf16 and Muon": {**TWIN, "precision": "bf16", "optimizer": "muon"},
 }
 SAME = ("baseline, SDPA alone", "baseline, fused AdamW alone", "baseline, recomputation alone")  # the same function
-SEEDED = ("baseline: padded to 128, eager, AdamW in a loop, fp32", "packed into 128, SDPA", "packed, SDPA, Muon")
+SEEDED = (next(iter(RUNGS)), "packed into 128, SDPA", *(name for name in RUNGS if name.startswith("twin")))
 
 
 def sentences(minutes: Path, releases: Path, out: Path) -> Path:
@@ -62,17 +68,17 @@ def sentences(minutes: Path, releases: Path, out: Path) -> Path:
     return out
 
 
-def run(rows: Path, given: Mapping[str, Any], tokens: int, seed: int) -> dict[str, float]:
+def run(rows: Path, shape: Mapping[str, Any], given: Mapping[str, Any], tokens: int, seed: int) -> dict[str, float]:
     """Train one rung on so many real tokens, and return its speed, its memory and its loss."""
     from transformers import TrainerCallback
 
     import adapterhub_fin as ahf
-    from adapterhub_fin.engine.pretraining.fitting import load, measure, new_trainer
+    from adapterhub_fin.engine.pretraining.fitting import load, new_trainer
 
-    training = {"block": 128, "batch_size": 16, "learning_rate": 3e-3, "warmup": 5, "seed": seed, **given}
-    shape = {"layers": 3, "width": 96, "heads": 4, "tied": training.pop("tied"), "tokenizer": {"train": 1024}}
+    training = {"block": 128, "batch_size": 16, "warmup": 5, "seed": seed, **given}
+    base = {"new": "llama", **shape, "tied": training.pop("tied")}
     corpus = {"name": "table", "path": str(rows), "text": "text", "available_at": "at"}
-    recipe = {"name": "bench/ladder", "base": {"new": "llama", **shape}, "corpus": corpus, "until": "2025-12-31"}
+    recipe = {"name": "bench/ladder", "base": base, "corpus": corpus, "until": "2025-12-31"}
     blocks = ahf.preview_pretrain({**recipe, "training": training}).parts["train"].blocks
     real = training["batch_size"] * blocks.tokens / len(blocks)  # tokens of a step that are no padding
     training["max_steps"] = round(tokens / real)
@@ -97,16 +103,17 @@ def run(rows: Path, given: Mapping[str, Any], tokens: int, seed: int) -> dict[st
         trainer, clock = new_trainer(loaded, Path(folder), "ladder"), Clock()
         trainer.add_callback(clock)
         trainer.train()
-        loss = measure(loaded, trainer, "validation")["loss"]
+        loss = trainer.state.best_metric  # of the only evaluation, after the last step
     took = clock.took[2:]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"speed": real * len(took) / sum(took), "memory": memory, "loss": loss, "seconds": sum(clock.took)}
 
 
-def apart(rows: Path, given: Mapping[str, Any], tokens: int, seed: int) -> dict[str, float]:
+def apart(**work: Any) -> dict[str, float]:
     """Return `run` of a process of its own."""
-    work = json.dumps({"rows": str(rows), "given": given, "tokens": tokens, "seed": seed})
-    done = subprocess.run([sys.executable, __file__, "--one", work], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", json.dumps(work)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(done.stderr)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -118,20 +125,29 @@ def spread(values: Sequence[float], form: str) -> str:
     return " / ".join(format(value, form) for value in values)
 
 
-def ladder(rows: Path, tokens: int, seeds: int, names: Sequence[str]) -> None:
+def times(results: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]]) -> list[float]:
+    """Return how many times as fast as the others some runs are, seed by seed."""
+    return [one["speed"] / other["speed"] for one, other in zip(results, others, strict=False)]
+
+
+def ladder(rows: Path, shape: Mapping[str, Any], tokens: int, seeds: int, names: Sequence[str]) -> None:
     """Print a line as each rung ends."""
-    print("| | real tokens a second | times baseline | MB | loss at equal tokens | at equal time |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print("| | real tokens a second | times baseline | times packed | MB | loss at equal tokens | at equal time |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     first: list[dict[str, float]] = []
+    packed: list[dict[str, float]] = []
     for name in names:
-        given = RUNGS[name]
-        results = [apart(rows, given, tokens, seed) for seed in range(seeds if name in SEEDED or "twin" in name else 1)]
+        work = {"rows": str(rows), "shape": shape, "given": RUNGS[name]}
+        results = [apart(**work, tokens=tokens, seed=seed) for seed in range(seeds if name in SEEDED else 1)]
         first = first or results
-        times = results[0]["speed"] / first[0]["speed"]
-        timely = apart(rows, given, round(tokens * times), 0)["loss"] if times > 1.5 else None
+        packed = results if RUNGS[name] is PACKED else packed
+        ratios = times(results, first)
+        longer = round(tokens * ratios[0])
+        timely = apart(**work, tokens=longer, seed=0)["loss"] if name in SEEDED and name != names[0] else None
         cells = (
             spread([result["speed"] for result in results], ",.0f"),
-            f"{times:.2f}",
+            spread(ratios, ".2f"),
+            spread(times(results, packed), ".2f"),
             f"{results[0]['memory']:,.0f}",
             spread([result["loss"] for result in results], ".3f"),
             "" if timely is None else f"{timely:.3f}",
@@ -173,7 +189,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=Path)
     parser.add_argument("--releases", type=Path)
-    parser.add_argument("--tokens", type=int, default=65_536)
+    parser.add_argument("--shape", default="4x256x4", help="LAYERSxWIDTHxHEADS")
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--tokens", type=int, default=20_480)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--rungs", default="", help="parts of the names of the rungs to print; the baseline comes first"
@@ -182,8 +200,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         work = json.loads(arguments.one)
-        print(json.dumps(run(Path(work["rows"]), work["given"], work["tokens"], work["seed"])))
+        print(json.dumps(run(**{**work, "rows": Path(work["rows"])})))
         return
+    layers, width, heads = map(int, arguments.shape.split("x"))
+    shape = {"layers": layers, "width": width, "heads": heads, "tokenizer": {"train": arguments.vocabulary}}
     releases = arguments.releases or arguments.minutes / "release_dates_raw.csv"
     with tempfile.TemporaryDirectory() as folder:
         rows = sentences(arguments.minutes, releases, Path(folder) / "sentences.jsonl")
@@ -193,7 +213,7 @@ def main() -> None:
             for number, name in enumerate(RUNGS)
             if number == 0 or not wanted or any(part in name for part in wanted)
         ]
-        ladder(rows, arguments.tokens, arguments.seeds, names)
+        ladder(rows, shape, arguments.tokens, arguments.seeds, names)
     generation()
 
 
