@@ -68,7 +68,7 @@ def protocol(version: Version) -> Section:
     rows: list[tuple[str, Any]] = [
         ("method", f"{manifest.method.name} ({_options(manifest.method.options)})"),
         ("head", f"{head.name} ({_options(head.options)})" if head else "none"),
-        ("base", f"{base.repository or 'unnamed'} ({base.architecture}), fingerprint {base.fingerprint}"),
+        ("base", f"{base.exactly_called} ({base.architecture}), fingerprint {base.fingerprint}"),
         ("seed of training", "unknown" if manifest.seed is None else manifest.seed),
         ("splitter", _options(corpus.get("splitter") or {}) or "none recorded"),
         ("license", manifest.license or "not stated"),

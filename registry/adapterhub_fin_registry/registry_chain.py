@@ -180,7 +180,7 @@ class RegistryChain:
         if len(self.members) == 1:
             return self.members[0].registry  # its own error says best what is missing
         for member in self.members:
-            if _answers(member.registry, parsed):
+            if answers_for(member.registry, parsed):
                 _log.info("%s is answered by the registry %s at %s", parsed, member.name, member.registry.root)
                 return member.registry
         raise self._missing(parsed)
@@ -278,7 +278,7 @@ class RegistryChain:
         if not (registry.is_remote or isinstance(parsed, HubReference) or allow_orphans):  # a Hub's refuses anyhow
             version, local = registry.resolve(parsed), [m.registry for m in self.members if not m.registry.is_remote]
             others = [other for other in local if other.root != registry.root]
-            allow_orphans = any(_answers(other, DigestReference(version.digest)) for other in others)
+            allow_orphans = any(answers_for(other, DigestReference(version.digest)) for other in others)
             if not allow_orphans:
                 check_no_orphans(version, [each for other in others for each in other.orphans(version)])
         return registry.delete(parsed, reason=reason, allow_orphans=allow_orphans)
@@ -329,7 +329,8 @@ class _ReadOnlyDisk(Disk):
         raise OSError(errno.EROFS, "the configuration makes it read_only")
 
 
-def _answers(registry: Registry, reference: Reference | DigestReference) -> bool:
+def answers_for(registry: Registry, reference: Reference | DigestReference) -> bool:
+    """Return whether a registry holds a reference's name, yanked or not, or a version with its digest."""
     if isinstance(reference, Reference) and reference.digest is None:
         return registry.holds(reference.full_name)
     try:

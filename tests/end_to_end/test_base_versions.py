@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.stored_base import known_of_version
 from adapterhub_fin.engine.importing.store_base import store_base
 from adapterhub_fin.errors import BaseNotFound, NotFound, Refused, Unsupported, WrongTensors
 from adapterhub_fin.plugin.interfaces import KnownAt
+from adapterhub_fin.plugin.model_parts import backbone
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 from adapterhub_fin_registry import Version
 from adapterhub_fin_registry.model.knowledge import as_of_instant
+from adapterhub_fin_registry.model.manifest import Knowledge
 
 END = datetime(2013, 12, 31, 23, 59, tzinfo=UTC)
 Store = Callable[..., Version]
@@ -340,6 +346,118 @@ def test_dated_rows_are_each_answered_on_their_own_vintage(vintages: list[Versio
     dated = ahf.versions_as_of("acme/walk", ["2020-04-01", "2020-04-02", "2021-12-31"])
     bases = {adapter.reference: adapter.manifest.base.version for adapter, _ in ahf.load_versions(dated)}
     assert [bases[f"acme/walk@{number}"].digest for number in (1, 2)] == [vintages[1].digest, vintages[2].digest]
+
+
+def test_one_vintage_after_the_other_is_in_memory(vintages: list[Version]) -> None:
+    for vintage in vintages:
+        for steps in (1, 2):
+            train_on(vintage.reference, "acme/walk", training={"max_steps": steps, "batch_size": 8, "max_length": 32})
+    in_turn = [ahf.Registry().resolve(f"acme/walk@{number}") for number in (1, 3, 5, 2, 4, 6, 1)]
+    rows: dict[int, list[int]] = {}
+    seen: list[weakref.ref[Any]] = []
+    for adapter, indices in ahf.load_versions(in_turn):
+        rows[adapter.version.number] = indices
+        seen.append(weakref.ref(backbone(adapter.model).get_input_embeddings().weight))
+        gc.collect()
+        assert len({id(each()) for each in seen} - {id(None)}) == 1, "none of another vintage"
+    assert rows == {1: [0, 6], 2: [3], 3: [1], 4: [4], 5: [2], 6: [5]} and list(rows) == [1, 2, 3, 4, 5, 6]
+
+
+def test_adapters_on_two_vintages_stay_apart(vintages: list[Version]) -> None:
+    """A merge, a pool and a load say in a sentence which vintage each adapter is of."""
+    for number, name in ((1, "acme/a"), (2, "acme/b")):
+        train_on(f"acme/fin@{number}", name)
+    first, second = (f"acme/fin \\({vintage.digest[:19]}\\)" for vintage in vintages[:2])
+    with pytest.raises(
+        ahf.BadMerge, match=f"acme/a@1 is for {first} and acme/b@1 for {second}, which has other weights"
+    ):
+        ahf.merge(["acme/a@1", "acme/b@1"], weights=[0.5, 0.5], into="acme/ab")
+    with pytest.raises(ahf.WrongBase, match=f"has other weights than {second[:-2]}"):
+        ahf.pool("acme/fin@1").predict([("Up", "acme/b@1")])
+    with pytest.raises(ahf.WrongBase, match=f"has other weights than {first[:-2]}"):
+        ahf.load("acme/a@1", base="acme/fin@2")
+    assert "acme/ab" not in ahf.Registry().names()
+
+
+def test_an_adapter_that_dates_its_base_too_early_is_refused(vintages: list[Version], tmp_path: Path) -> None:
+    """Its own manifest is all that `as_of` reads: nothing but the base shows that the date is wrong."""
+    version = train_on("acme/fin@2")
+
+    def dated(at: str) -> Version:
+        inputs = [
+            entry.model_copy(update={"at": at}) if entry.input == "base" else entry
+            for entry in version.manifest.knowledge.inputs
+        ]
+        manifest = version.manifest.model_copy(update={"knowledge": Knowledge.of(inputs)})
+        return ahf.Registry().add(version.files, manifest, name="acme/dated")
+
+    early = dated("2020-03-31T23:59:58.999999Z")
+    assert ahf.load("acme/dated@1", base=vintages[1].files).predict(["Up"])  # a folder has no date
+    with pytest.raises(
+        ahf.LookAhead,
+        match="acme/dated@1 says that its base knows until 2020-03-31T23:59:58.999999Z, and that base, acme/fin@2, ",
+    ):
+        ahf.load(early)
+    assert ahf.load(dated("2020-03-31T23:59:59Z")).predict(["Up"])
+    assert ahf.load(dated("2021-03-31T23:59:59Z")).predict(["Up"])  # more than it is: never too early
+
+
+def test_the_registry_that_holds_the_name_answers_for_it(stored: Store, tmp_path: Path) -> None:
+    """As in a chain of registries: numbers and vintages of one name are never mixed from two."""
+    stored()
+    other = ahf.Registry(tmp_path / "other")
+    theirs = stored(folder=tiny_encoder(tmp_path / "theirs", seed=3), registry=other)
+    stored(folder=tiny_encoder(tmp_path / "second", seed=4))
+    recorded = train_on("acme/fin@1", registry=other).manifest.base.version
+    assert recorded is not None and recorded.digest == theirs.digest
+    other.add_event("acme/fin@1", "yank", {"reason": "a later document"})
+    for base in ("acme/fin@2", {"version": "acme/fin"}):
+        with pytest.raises(NotFound, match="acme/fin"):
+            train_on(base, registry=other)
+    digest = ahf.Registry().resolve("acme/fin@2").digest
+    again = train_on(digest, registry=other).manifest.base.version  # a digest is the same base anywhere
+    assert again is not None and again.digest == digest
+
+
+def test_a_yanked_base_is_named_with_its_reason(stored: Store, caplog: pytest.LogCaptureFixture) -> None:
+    stored()
+    train_on("acme/fin@1")
+    ahf.Registry().add_event("acme/fin@1", "yank", {"reason": "a later document was in it"})
+    caplog.clear()
+    assert ahf.load("acme/tone@1").predict(["Up"]) and "yanked" not in caplog.text  # it was trained before
+    train_on("acme/fin@1", "acme/other")
+    assert "the base acme/fin@1 was yanked at" in caplog.text and "(a later document was in it)" in caplog.text
+    with pytest.raises(NotFound, match="every version of acme/fin is yanked"):
+        train_on({"version": "acme/fin"}, "acme/other")
+
+
+def test_a_date_goes_through_three_generations(stored: Store, tmp_path: Path) -> None:
+    """A base that goes on from an asserted one is asserted, however well its own text is dated."""
+    first = stored(knowledge={"corpus:given": KnownAt(END, "asserted", "its card")})
+    later = END + timedelta(days=365)
+    inputs = {"base": known_of_version(first), "corpus:speeches": KnownAt(later, "observed", "available_at")}
+    second = stored(folder=tiny_encoder(tmp_path / "second", seed=1), knowledge=inputs)
+    known = {entry.input: entry for entry in second.manifest.knowledge.inputs}
+    assert (known["base"].kind, known["base"].at) == ("asserted", "2013-12-31T23:59:00Z")
+    for base, end in ((first, END), (second, later)):
+        version = train_on(base.reference)
+        [entry] = [entry for entry in version.manifest.knowledge.inputs if entry.input == "base"]
+        assert (entry.kind, as_of_instant(entry.at)) == ("asserted", end) and base.digest in entry.evidence
+        assert version.knows_until(include_base=True) >= end
+    third = ahf.merge(["acme/tone@2"], weights=[1.0], into="acme/merged").version
+    assert third.knowledge_end == ahf.Registry().resolve("acme/tone@2").knowledge_end
+    assert third.manifest.base.version is not None and third.manifest.base.version.digest == second.digest
+
+
+def test_threads_that_store_and_load_one_base_at_once(stored: Store) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        digests = {version.digest for version in pool.map(lambda _: stored(), range(4))}
+    assert len(digests) == 1 and [each.number for each in ahf.Registry().versions("acme/fin")] == [1]
+    train_on("acme/fin@1")
+    alone = ahf.load("acme/tone@1").logits(["Up"])
+    with ThreadPoolExecutor(4) as pool:
+        for logits in pool.map(lambda _: ahf.load("acme/tone@1").logits(["Up"]), range(4)):
+            assert torch.equal(logits, alone)
 
 
 def test_everything_that_an_adapter_does_it_does_on_a_stored_base(stored: Store, tmp_path: Path) -> None:

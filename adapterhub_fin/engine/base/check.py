@@ -172,7 +172,7 @@ def check_shape(
 
 
 def _name(base: Base) -> str:
-    return f"{base.repository or 'an unnamed base'} ({base.architecture})"
+    return f"{base.exactly_called} ({base.architecture})"
 
 
 def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str:

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.engine.base.stored_base import base_record, exact_reference, find_stored, known_of_version
+from adapterhub_fin.engine.base.stored_base import (
+    base_record,
+    exact_reference,
+    find_stored,
+    known_of_version,
+    warn_if_yanked,
+)
 from adapterhub_fin.errors import BaseNotFound
 from adapterhub_fin.plugin.asserted_dates import asserted
 from adapterhub_fin.plugin.descriptions import Base
@@ -61,6 +67,7 @@ def find_base(choice: BaseChoice, *, download: bool = False, registry: Registry 
     """
     if choice.version is not None:
         located = find_stored(choice.version, choice.as_of, registry)
+        warn_if_yanked(located.version)
         return stored_source(located, exact_reference(choice.version, located.version))
     entry, repository, knowledge = _entry(choice), repository_of(choice), known_of(choice)
     if choice.path is not None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from adapterhub_fin.errors import BadReference, BaseNotFound, NotFound, Unsupported
+from adapterhub_fin.errors import BadReference, BaseNotFound, LookAhead, NotFound, Unsupported
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin_registry import DigestReference, HubReference, Intake, RegistryChain, parse_reference
-from adapterhub_fin_registry.model.knowledge import parse_instant
+from adapterhub_fin_registry.model.knowledge import BASE, format_instant, parse_instant
 from adapterhub_fin_registry.model.manifest import BaseVersion
-from adapterhub_fin_registry.registry_chain import LocatedVersion
+from adapterhub_fin_registry.registry_chain import LocatedVersion, answers_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin_registry import Manifest, Registry, Version
 
+log = logging.getLogger(__name__)
 WEAKEST: Final = ("bounded", "asserted", "observed")  # how well a date is known, the weakest first
 
 
@@ -33,16 +35,13 @@ def _chain() -> RegistryChain:
 
 
 def find_stored(reference: str, as_of: str | None, registry: Registry | None) -> LocatedVersion:
-    """Return the stored base that a reference means, in `registry` or else in the configured registries.
+    """Return the stored base that a reference means, in `registry` if that holds its name, else in the configured ones.
 
     Raises NotFound, LookAhead or BadReference as `RegistryChain.locate` does, and Unsupported for an adapter.
     """
     parsed = parse_reference(reference)
-    if registry is not None and not isinstance(parsed, HubReference):
-        try:
-            return check_is_base(LocatedVersion(registry, registry.resolve(parsed, as_of=as_of)))
-        except NotFound:
-            pass  # in another of the configured registries
+    if registry is not None and not isinstance(parsed, HubReference) and answers_for(registry, parsed):
+        return check_is_base(LocatedVersion(registry, registry.resolve(parsed, as_of=as_of)))
     return check_is_base(_chain().locate(parsed, as_of=as_of))
 
 
@@ -108,6 +107,24 @@ def check_is_adapter(version: Version) -> None:
             f"{version.reference} is a base and no adapter: `ahf path {version.reference}` gives its folder, for plain "
             "Transformers and for --base (base=...)"
         )
+
+
+def check_dated(adapter: Version, base: Version) -> None:
+    """Raise LookAhead for an adapter that says its stored base knows less than that does."""
+    stated = max(parse_instant(entry.at) for entry in adapter.manifest.knowledge.inputs if entry.input == BASE)
+    if stated < base.knowledge_end:
+        raise LookAhead(
+            f"{adapter.reference} says that its base knows until {format_instant(stated)}, and that base, "
+            f"{base.reference}, knows until {format_instant(base.knowledge_end)}: its manifest was rewritten, so train "
+            "it again, or ask who signed it"
+        )
+
+
+def warn_if_yanked(base: Version) -> None:
+    """Log a warning where a base that was asked for by number, alias or digest was withdrawn."""
+    if (yank := base.yank) is not None:
+        reason = f" ({yank.reason})" if yank.reason else ""
+        log.warning("the base %s was yanked at %s%s", base.reference, format_instant(yank.at), reason)
 
 
 def missing_base(adapter: str, recorded: BaseVersion, registry: Registry) -> BaseNotFound:

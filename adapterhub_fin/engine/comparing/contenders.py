@@ -101,7 +101,7 @@ def answered_by_version(resolved: ResolvedVersion, rows: Rows, loading: Loading)
     untrained = base_answers(resolved, base, rows.measured, batch_size, download)
     adapter = load(resolved.version, base=base, registry=resolved.registry, download=download)
     manifest = resolved.version.manifest
-    described = f"{manifest.method.name} on {manifest.base.repository or 'an unnamed base'}"
+    described = f"{manifest.method.name} on {manifest.base.called}"
     own = stored_size(resolved)
     return _answered(adapter, resolved.version.reference, described, own, rows, untrained, batch_size)
 
@@ -121,7 +121,7 @@ def answered_by_base(resolved: ResolvedVersion, rows: Rows, loading: Loading) ->
         _check_linear(rows)
     batch_size, adapter = loading.batch_size, adapter_on_base(resolved, loading)
     model, tokenizer = adapter.model, adapter.tokenizer
-    called = resolved.version.manifest.base.repository or "the base"
+    called = resolved.version.manifest.base.called
     if head.baseline is None:
         return _answered(adapter, BASE, f"{called} as it is", 0, rows, None, batch_size)
     examples = {part: list(head.encode(table, tokenizer, adapter.max_length)) for part, table in rows.parts.items()}

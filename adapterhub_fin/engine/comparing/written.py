@@ -55,7 +55,7 @@ def write_all(
     answered, measured = [], []
     for name in contenders:
         resolved, own = versions.get(name, first), 0
-        called = resolved.version.manifest.base.repository or "an unnamed base"
+        called = resolved.version.manifest.base.called
         if name in versions:
             adapter = load(resolved.version, base=loading.base, registry=resolved.registry, download=loading.download)
             described, own = f"{resolved.version.manifest.method.name} on {called}", stored_size(resolved)

@@ -17,7 +17,7 @@ from adapterhub_fin.engine.contamination.result import Contamination
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.asserted_dates import asserted
 from adapterhub_fin.plugin.interfaces import KnownAt
-from adapterhub_fin.recipe.choices import BaseChoice, named_base
+from adapterhub_fin.recipe.choices import BaseChoice
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,7 @@ def contamination(
         check_installed()
     given = _given(end)
     file = read_probes(SHIPPED if probes is None else Path(probes).expanduser(), timezone)
-    source = find_base(BaseChoice(**named_base(base)), download=download)
+    source = find_base(BaseChoice.read(base), download=download)
     knowledge = given or _recorded(source, str(base))
     sides = split_by(file.probes, knowledge.at)
     dated: Sequence[Probe] = [*sides["before"], *sides["after"]]

@@ -78,8 +78,7 @@ class Adapter:
         return html_table(f"Adapter {self.reference}", [*self.manifest.facts(), ("max_length", self.max_length)])
 
     def __repr__(self) -> str:
-        base = self.manifest.base.repository or "an unnamed base"
-        return f"Adapter({self.reference}, {self.manifest.method.name} on {base})"
+        return f"Adapter({self.reference}, {self.manifest.method.name} on {self.manifest.base.called})"
 
     def logits(self, rows: Any, batch_size: int = 32, *, progress: bool = False) -> Tensor:
         """Return raw outputs of the head, (rows, outputs), float32 on the CPU, in the order given.

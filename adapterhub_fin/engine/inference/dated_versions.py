@@ -126,7 +126,8 @@ def load_versions(
 ) -> Iterator[tuple[Adapter, list[int]]]:
     """Load each distinct version once, and yield its adapter with the indices that it answers.
 
-    Versions of one base share it in memory where their methods allow that; `base` and the rest are as in `load`. None
+    Versions of one base share it in memory where their methods allow that, and come one after the other: while an
+    adapter is used and the next one loaded, two bases are in memory at most. `base` and the rest are as in `load`. None
     stands for an index that nothing answers. The registry is that of `versions_as_of`, unless one is given. Raises what
     `load` raises.
 
@@ -137,19 +138,31 @@ def load_versions(
     if registry is None:
         registry = versions.registry if isinstance(versions, DatedVersions) else configured_registries().writable()
     options: dict[str, Any] = {"registry": registry, "download": download, "trust_remote_code": trust_remote_code}
-    shared: dict[str, nn.Module] = {}
-    for version, rows in DatedVersions(versions, {}, registry).groups().items():
-        if base is not None and not isinstance(base, str | Path):
+    groups = DatedVersions(versions, {}, registry).groups()
+    if base is not None and not isinstance(base, str | Path):
+        for version, rows in groups.items():
             yield load(version, base=base, **options), rows
-            continue
-        key, adapter = fingerprint_key(expected_base(registry, version)), None
-        if key in shared:
-            with suppress(WrongBase):  # not what it shares, then: a base of its own answers as well
-                adapter = load(version, base=shared[key], **options)
-        if adapter is None:
-            adapter = load(version, base=base, device=device, **options)
-            shared.setdefault(key, adapter.model if _writes(adapter) else backbone(adapter.model))
-        yield adapter, rows
+        return
+    for of_one_base in _by_base(groups, registry):
+        shared: nn.Module | None = None  # dropped with its last version: there may be a vintage for each of many years
+        for version in of_one_base:
+            adapter = None
+            if shared is not None:
+                with suppress(WrongBase):  # not what it shares, then: a base of its own answers as well
+                    adapter = load(version, base=shared, **options)
+            if adapter is None:
+                adapter = load(version, base=base, device=device, **options)
+                if shared is None:
+                    shared = adapter.model if _writes(adapter) else backbone(adapter.model)
+            yield adapter, groups[version]
+
+
+def _by_base(versions: Iterable[Version], registry: Registry) -> Iterable[list[Version]]:
+    """Return the versions of each base, in the order of the first of each."""
+    by_base: dict[str, list[Version]] = {}
+    for version in versions:
+        by_base.setdefault(fingerprint_key(expected_base(registry, version)), []).append(version)
+    return by_base.values()
 
 
 def _writes(adapter: Adapter) -> bool:

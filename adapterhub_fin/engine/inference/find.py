@@ -20,7 +20,7 @@ from adapterhub_fin.engine.base.load_base import (
 )
 from adapterhub_fin.engine.base.own_tokenizer import own_tokenizer_folder
 from adapterhub_fin.engine.base.quiet import quiet_loading
-from adapterhub_fin.engine.base.stored_base import check_is_adapter, find_recorded, missing_base
+from adapterhub_fin.engine.base.stored_base import check_dated, check_is_adapter, find_recorded, missing_base
 from adapterhub_fin.engine.importing.read_folder import is_unserved
 from adapterhub_fin.engine.peft.embeddings import (
     stored_embeddings,
@@ -118,7 +118,7 @@ def base_source(
 ) -> tuple[BaseChoice, bases.BaseSource]:
     """Find the base that was given, or the recorded one: its stored version, its id, else where it was last seen.
 
-    Raises BaseNotFound where it is in none of these.
+    Raises BaseNotFound where it is in none of these, and LookAhead where the stored one knows more than recorded.
     """
     if base is not None:
         choice = BaseChoice.read(base)
@@ -127,6 +127,7 @@ def base_source(
     if stored.version is not None and (
         located_base := find_recorded(stored.version, resolved.registry, download=download)
     ):
+        check_dated(resolved.version, located_base.version)
         return BaseChoice(version=stored.version.digest), bases.stored_source(located_base)
     remembered = bases.recall(fingerprint_key(stored))
     if stored.repository is not None:

@@ -159,8 +159,8 @@ def _same_base(one: ResolvedParent, other: ResolvedParent) -> str | None:
             raise _other_base(one, other, f"other weights ({off})")
         if quantized and a.repository != b.repository:  # rounding to four bits hides the changes of a fine-tuning
             return (
-                f"{one.called} is for {_id(a)} and {other.called} for {_id(b)}: the weights of a quantized base can't "
-                "be told from another's, so whether the two are one base was not verified"
+                f"{one.called} is for {a.exactly_called} and {other.called} for {b.exactly_called}: the weights of a "
+                "quantized base can't be told from another's, so whether the two are one base was not verified"
             )
         return None
     if a.repository is None or a.repository != b.repository:
@@ -180,14 +180,10 @@ def _far_apart(one: WeightProbe, other: WeightProbe) -> str | None:
 
 
 def _other_base(one: ResolvedParent, other: ResolvedParent, why: str) -> BadMerge:
-    names = [_id(parent.base) for parent in (one, other)]
+    names = [parent.base.exactly_called for parent in (one, other)]
     return BadMerge(
         f"{one.called} is for {names[0]} and {other.called} for {names[1]}, which has {why}: merge adapters of one base"
     )
-
-
-def _id(base: Base) -> str:
-    return base.repository or "an unnamed base"
 
 
 def check_one_kind(parents: Sequence[MergeParent]) -> None:

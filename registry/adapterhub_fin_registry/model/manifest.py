@@ -189,6 +189,13 @@ class Base(_Part):
         """Return what people call it: its repository, else the name of its stored version, else that it has none."""
         return self.repository or (self.version.name if self.version else "an unnamed base")
 
+    @property
+    def exactly_called(self) -> str:
+        """Return what `called` does, and of a stored version its digest too, which tells vintages of a name apart."""
+        if self.version is None:
+            return self.called
+        return f"{self.called} ({self.version.digest[:19]})"
+
 
 class CorpusRows(_Part):
     """Describe the rows of one corpus.
