@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -186,3 +187,34 @@ def test_every_block_says_its_language() -> None:
         fences = re.findall(r"^ *```(\w*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert all(fences[::2]) and not any(fences[1::2]), page
         assert set(fences[::2]) <= {"sh", "python", "yaml", "text"}, page
+
+
+PAGES = sorted([README, ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+
+
+def commands_of(page: str) -> Iterator[list[str]]:
+    """Yield the words of each `ahf` command of a page, in its blocks of shell and within its sentences."""
+    for block in re.findall(r"^ *```(?:sh|text)\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE):
+        for line in re.findall(r"^ *(?:\$ )?ahf .*", block.replace("\\\n", " "), re.MULTILINE):
+            yield line.split("#")[0].removeprefix("$ ").split()[1:]
+    for inline in re.findall(r"(?<!personalised )`ahf ([^`]+)`", page):  # format.md has hashes of that form
+        yield inline.split()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_commands_and_options_that_there_are(page: Path) -> None:
+    for words in commands_of(page.read_text(encoding="utf-8")):
+        command: click.Command = cli.group
+        context = click.Context(command)
+        rest = iter(words)
+        for word in rest:
+            if word.startswith("--"):
+                name = word.split("=")[0].rstrip(".,")
+                given = [one for one in command.get_params(context) if name in (*one.opts, *one.secondary_opts)]
+                assert given, " ".join(words)
+                if isinstance(given[0], click.Option) and not given[0].is_flag and "=" not in word:
+                    next(rest, None)
+            elif isinstance(command, click.Group) and re.fullmatch("[a-z][a-z-]*", word):
+                found = command.get_command(context, word)
+                assert found is not None, " ".join(words)
+                command = found
