@@ -37,15 +37,16 @@ KNOWS = 3  # the exit status; 1 is an error and 2 wrong usage, as of every comma
 def command(base: str, as_json: bool, **options: Any) -> None:
     """Ask a base about dated facts: does it know of what came after its knowledge end?
 
-    BASE is a folder or an id of a causal or a masked language model. The probability of each probe's right option is
-    compared with what frequencies give, before the end and after it. The verdict is `knows of what came after its end`,
-    with the exit status 3, `no sign`, or `no power` where the probes couldn't tell; then the status is 0.
+    BASE is a folder, an id or a stored version (acme/fin@1) of a causal or a masked language model. The probability of
+    each probe's right option is compared with what frequencies give, before the end and after it. The verdict is `knows
+    of what came after its end`, with the exit status 3, `no sign`, or `no power` where the probes couldn't tell; then
+    the status is 0.
 
     \b
     Examples:
       ahf contamination bases/fin-2013 --end 2013-12-31
       ahf contamination bases/fin-2013 --probes facts.jsonl --end 2013-12-31 --report contamination
-      ahf contamination bases/fin-2013 --end 2013-12-31 --json
+      ahf contamination acme/fin@1 --json
     """
     from adapterhub_fin import contamination
 
@@ -68,6 +69,7 @@ def _print(result: Contamination) -> None:
             ("base", f"{result.base}, a {result.kind} language model"),
             ("knowledge end", f"{format_instant(result.end)} ({result.evidence})"),
             ("probes", f"{result.probes} ({result.probes_digest})"),
+            *([("options", result.note)] if result.note else []),
             *((f"{side.name} the end", side.reason) for side in sides if side.reason),
         ]
     )

@@ -42,7 +42,7 @@ class Agreement:
     expected: float  # what the frequencies alone give
     error: float  # the standard deviation of the mean under the arrangements that the test tries
     p: float  # of an excess above zero
-    least_p: float  # the smallest that so many events can give
+    least_p: float  # the smallest that these answers can give, whatever the scores
 
     @property
     def excess(self) -> float:
@@ -70,9 +70,9 @@ def shifted(families: Sequence[Family]) -> Agreement:
     of answers beside a drift of the scores isn't taken for knowledge as often as by free permutation. p is the share of
     all shifts that agree at least as well as none.
     """
-    sums = [_by_shift(family) for family in families]
-    totals, shares = _joint(sums)
-    return _agreement(families, totals, shares)
+    totals, shares = _joint([_by_shift(family) for family in families])
+    moved, _ = _joint([_moved_by_shift(family.answers) for family in families])
+    return _agreement(families, totals, shares, _share(shares[moved == 0]))
 
 
 def shift_test(sums: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -81,7 +81,7 @@ def shift_test(sums: Sequence[np.ndarray]) -> tuple[float, float]:
     `sums` has one array a series, (events,): its sum under each shift in time, the first under none.
     """
     totals, shares = _joint(sums)
-    return float(shares[_reached(totals)].sum()), float(shares[0])
+    return _share(shares[_reached(totals)]), _share(shares[:1])
 
 
 def _joint(sums: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -134,15 +134,26 @@ def _by_shift(family: Family) -> np.ndarray:
     )
 
 
+def _moved_by_shift(answers: np.ndarray) -> np.ndarray:
+    """Return how many answers, (events,), each shift changes, (events,).
+
+    Answers that alternate, say, are the same under half of all shifts, which no scores can tell from none.
+    """
+    return np.array([np.count_nonzero(np.roll(answers, -shift) != answers) for shift in range(len(answers))])
+
+
 def _reached(totals: np.ndarray) -> np.ndarray:
     """Return which totals, (arrangements,), are at least the first, up to rounding."""
     reached: np.ndarray = totals >= totals[0] - _CLOSE * max(1.0, abs(float(totals[0])))
     return reached
 
 
-def _agreement(
-    families: Sequence[Family], totals: np.ndarray, shares: np.ndarray, least_p: float | None = None
-) -> Agreement:
+def _share(shares: np.ndarray) -> float:
+    """Return the sum of some shares, without the rounding that would lift 3 of 60 above 0.05."""
+    return round(float(shares.sum()), 12)
+
+
+def _agreement(families: Sequence[Family], totals: np.ndarray, shares: np.ndarray, least_p: float) -> Agreement:
     """Return the agreement of all rows; `totals` are sums by arrangement, (arrangements,), the observed one first."""
     rows = sum(len(family.answers) for family in families)
     both = [excess_by_row(family) for family in families]
@@ -152,6 +163,6 @@ def _agreement(
         observed=float(sum(own.sum() for own, _ in both)) / rows,
         expected=float(sum(others.sum() for _, others in both)) / rows,
         error=float(np.sqrt(shares @ (totals - mean) ** 2)) / rows,
-        p=float(shares[_reached(totals)].sum()),
-        least_p=max(float(shares[0]), least_p or 0.0),
+        p=_share(shares[_reached(totals)]),
+        least_p=max(_share(shares[:1]), least_p),
     )

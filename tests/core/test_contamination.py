@@ -66,6 +66,8 @@ def test_probes_of_every_kind_of_file_are_the_same(tmp_path: Path, name: str) ->
     [
         ({"text": "No blank."}, "line 1: text has 0 blanks: write one, as ___"),
         ({"text": "___ and ___."}, "text has 2 blanks"),
+        ({"text": "It was ____."}, "text has a blank of 4 underscores: write one, as ___"),
+        ({"text": "It was ___ and ______."}, "text has 2 blanks"),
         ({"text": None}, "text is None, a missing value"),
         ({"options": ["up"]}, "list two texts or more"),
         ({"options": None}, "list two texts or more"),
@@ -95,7 +97,7 @@ def test_probes_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     assert "1 and 2 are of the family 'a' and have other options" in refusal(
         {"family": "a"}, {"family": "a", "options": ["up", "flat"]}
     )
-    assert "of one family and one event (2012-01-06), and have other answers" in refusal({}, {"answer": "down"})
+    assert "of one family and one event (2012-01-05), and have other answers" in refusal({}, {"answer": "down"})
     assert "no probe is from before the base's knowledge end" in refusal(late, late)
     assert "no probe is from after the base's knowledge end" in refusal(early)
     empty = tmp_path / "empty.jsonl"
@@ -120,6 +122,25 @@ def test_a_day_is_on_a_side_only_where_it_is_so_in_every_time_zone(tmp_path: Pat
     assert read_probes(written(tmp_path, {"available_at": "2012-01-05T14:00:00"}), "America/New_York").probes[
         0
     ].last == datetime(2012, 1, 5, 19, tzinfo=UTC)
+
+
+def test_a_fact_has_the_day_that_is_given(tmp_path: Path) -> None:
+    """A day and an instant of that day are one event, and the last day of a year is none of the next."""
+    rows = [
+        {"available_at": "2012-12-31"},
+        {"available_at": "2012-12-31T20:00:00Z", "text": "That day it was ___."},
+        {"available_at": "2012-12-31T23:30:00-05:00", "answer": "down"},
+        {"available_at": "2013-01-01T00:00:00Z", "answer": "down", "text": "It was ___ then."},
+    ]
+    probes = read_probes(written(tmp_path, *rows)).probes
+    assert sorted((str(probe.day), probe.event) for probe in probes) == [
+        *[("2012-12-31", "2012-12-31")] * 2,
+        *[("2013-01-01", "2013-01-01")] * 2,  # an instant has the day of UTC
+    ]
+    side = measure_side("before", probes, {probe.number: np.array([1.0, 0.0]) for probe in probes}, QUICK)
+    assert [(fact.day, fact.probes) for fact in side.facts] == [("2012-12-31", 2), ("2013-01-01", 2)]
+    shipped = {str(probe.day) for probe in read_probes(SHIPPED).probes if probe.family == "decision"}
+    assert {"2008-12-16", "2015-12-16", "2014-03-19"} <= shipped and "2008-12-17" not in shipped
 
 
 # A base that recalls a share of the facts, and otherwise prefers some options, as a function of the probe's number.
@@ -172,6 +193,18 @@ def test_too_few_events_after_the_end_have_no_power() -> None:
     before, _ = simulated(0, before=0.9, after=0.0, events=60)
     verdict, why = judge(before, found[0][1], 0.05)
     assert verdict == "no power" and "the 15 events after the end could show nothing" in why
+
+
+def test_answers_that_alternate_have_no_power() -> None:
+    """Half of all shifts leave them as they are, so that no p is below 0.5 whatever the base knows."""
+    before, _ = simulated(0, before=0.9, after=0.0)
+    probes = [Probe(n, "___", ("a", "b"), n % 2, END, END + timedelta(n), "f", str(n)) for n in range(60)]
+    rng = np.random.default_rng(0)
+    knowing = {n: rng.normal(scale=0.1, size=2) + 5.0 * np.eye(2)[n % 2] for n in range(60)}
+    after = measure_side("after", probes, knowing, QUICK)
+    assert after.p is not None and after.p >= 0.5 and after.smallest is None
+    verdict, why = judge(before, after, 0.05)
+    assert verdict == "no power" and "p can't fall below 0.5 with such answers" in why
 
 
 def test_the_smallest_excess_is_what_is_seen_four_times_of_five() -> None:

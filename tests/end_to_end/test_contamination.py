@@ -128,10 +128,22 @@ def test_the_twin_with_later_facts_is_told_from_the_strict_base(twins: Twins) ->
     assert leaky.verdict == "knows of what came after its end", leaky.sentence
     assert blank.verdict == "no power" and "recalls even facts from before its end" in blank.sentence
     # How many masks there are gives away the option of two tokens, of which the masked model then says nothing by date.
-    least = 0.9 if twins.kind == "causal" else 0.5
+    told = OPTIONS if twins.kind == "causal" else OPTIONS[:2]
     for side in (strict.before, leaky.after):
-        assert side.right is not None and side.right > least and side.p == pytest.approx(1 / 60)
+        assert side.p == pytest.approx(1 / 60)
+        for fact in side.facts:
+            assert fact.right == (fact.options[fact.answer] in told)
+    assert strict.uneven == (0 if twins.kind == "causal" else 120)
+    assert bool(strict.note) == (twins.kind == "masked") == ("options differ" in strict.note)
     assert strict.after.interval is not None and strict.after.interval[0] < 0 < strict.after.interval[1]
+
+
+def test_a_masked_model_tells_every_option_of_one_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "OPTIONS", ("raised", "lowered", "kept"))
+    past = [month for month in MONTHS if month <= END]
+    probes = written(tmp_path / "facts.jsonl", [fact(month) for month in MONTHS])
+    found = ahf.contamination(trained("masked", past, tmp_path / "strict"), probes, end=END)
+    assert found.before.right == 1.0 and found.uneven == 0 and found.verdict == "no sign", found.sentence
 
 
 def run(*arguments: object) -> Result:

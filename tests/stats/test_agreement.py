@@ -77,6 +77,24 @@ def test_families_of_the_same_events_are_permuted_together() -> None:
     assert permuted([asked, other]).error == pytest.approx(once.error / math.sqrt(2), rel=0.05)
 
 
+@pytest.mark.parametrize(("period", "least"), [([0, 1], 1 / 2), ([0, 0, 1], 1 / 3), ([0, 1, 2, 1], 1 / 4)])
+def test_answers_that_come_round_again_can_show_little(period: list[int], least: float) -> None:
+    answers = np.array(period * 20)
+    knowing = Family(np.eye(3)[answers], answers, np.arange(len(answers)))
+    assert shifted([knowing]).least_p == pytest.approx(least) == shifted([knowing]).p
+    free = drawn(1, len(answers), 3)
+    assert shifted([knowing, free]).least_p == pytest.approx(1 / len(answers))  # the other one tells the shifts apart
+
+
+@pytest.mark.parametrize("events", [20, 60, 100, 140, 7 * 60])
+def test_a_share_of_exactly_the_level_is_not_above_it(events: int) -> None:
+    reached = events // 20
+    for first in range(1, events - reached):
+        sums = np.zeros(events)
+        sums[[0, *range(first, first + reached - 1)]] = 1.0
+        assert shift_test([sums])[0] == reached / events <= 0.05
+
+
 def test_a_family_of_one_event_is_undefined() -> None:
     with pytest.raises(Undefined, match="nothing to be compared with"):
         shifted([family([[0.5, 0.5]], [0])])

@@ -66,7 +66,7 @@ def contamination(
     knowledge = given or _recorded(source, str(base))
     sides = split_by(file.probes, knowledge.at)
     dated: Sequence[Probe] = [*sides["before"], *sides["after"]]
-    from adapterhub_fin.engine.contamination.scoring import load_language_model, option_likelihoods
+    from adapterhub_fin.engine.contamination.scoring import count_uneven, load_language_model, option_likelihoods
 
     language_model = load_language_model(source.folder, device)
     likelihoods = option_likelihoods(language_model, dated, batch_size=batch_size)
@@ -79,6 +79,7 @@ def contamination(
         probes=file.name,
         probes_digest=file.digest,
         left_out=len(file.probes) - len(dated),
+        uneven=count_uneven(language_model, dated),
         before=measured[0],
         after=measured[1],
         interactions=[each for side in measured if (each := interaction(side, settings)) is not None],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -17,6 +18,7 @@ from adapterhub_fin.plugin.texts import problem
 from adapterhub_fin_registry.model.knowledge import end_of_day, format_instant
 
 BLANK: Final = "___"
+_BLANKS: Final = re.compile("_{3,}")
 SHIPPED: Final = Path(__file__).with_name("fomc.jsonl")
 FORM: Final = 'write {"text": "... ___ ...", "options": ["a", "b"], "answer": "a", "available_at": "2014-01-29"}'
 _FIRST_ZONE: Final = timezone(timedelta(hours=14))  # where a day begins first
@@ -40,6 +42,11 @@ class Probe:
     family: str
     event: str
     forecast: int | None = None  # the option that a forecast chose
+
+    @property
+    def day(self) -> date:
+        """Return the day that is given, or that of the instant in UTC."""
+        return _day(self.first, self.last)
 
     def side(self, end: datetime) -> SideName | None:
         """Return whether the fact became known before or after an instant; None if its day alone doesn't say."""
@@ -90,8 +97,10 @@ def _probe(row: TableRow, name: str, zone: str | None) -> Probe:
     text = cells.get("text")
     if wrong := problem(text):
         raise BadCorpus(f"{where}: text {wrong}: {FORM}")
-    if str(text).count(BLANK) != 1:
-        raise BadCorpus(f"{where}: text has {str(text).count(BLANK)} blanks: write one, as {BLANK}")
+    blanks = _BLANKS.findall(str(text))
+    if blanks != [BLANK]:
+        several = f"{len(blanks)} blanks" if len(blanks) != 1 else f"a blank of {len(blanks[0])} underscores"
+        raise BadCorpus(f"{where}: text has {several}: write one, as {BLANK}")
     options = _options(cells.get("options"), where)
     first, last = _known(cells.get("available_at"), where, zone)
     return Probe(
@@ -102,7 +111,7 @@ def _probe(row: TableRow, name: str, zone: str | None) -> Probe:
         first=first,
         last=last,
         family=_label(cells, "family") or " | ".join(sorted(options)),
-        event=_label(cells, "event") or f"{last.date()}",
+        event=_label(cells, "event") or f"{_day(first, last)}",
         forecast=None if _is_empty(cells.get("forecast")) else _chosen(cells["forecast"], options, "forecast", where),
     )
 
@@ -139,6 +148,11 @@ def _known(cell: Any, where: str, zone: str | None) -> tuple[datetime, datetime]
     except (BadInstant, OverflowError) as error:
         raise BadCorpus(f"{where}: available_at: {error}") from error
     return at, at
+
+
+def _day(first: datetime, last: datetime) -> date:
+    """Return the day whose first and last instant anywhere are given, or the day of one instant in UTC."""
+    return first.date() if first == last else first.astimezone(_FIRST_ZONE).date()
 
 
 def _label(cells: Mapping[str, Any], column: str) -> str:

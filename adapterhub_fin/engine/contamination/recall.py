@@ -122,7 +122,7 @@ def _tested(families: Sequence[Family], facts: Sequence[Recalled], settings: Set
         interval, _ = stationary(by_event, block=block, resamples=settings.resamples, seed=settings.seed)
     except Undefined as error:
         reason = f"no interval: {error}"
-    smallest, why = _smallest(agreement, settings)
+    smallest, why = _smallest(agreement, settings, max(len(family.answers) for family in families))
     return {
         "right": float(np.mean([fact.right for fact in facts])),
         "propensity": agreement.observed,
@@ -135,11 +135,11 @@ def _tested(families: Sequence[Family], facts: Sequence[Recalled], settings: Set
     }
 
 
-def _smallest(agreement: Agreement, settings: Settings) -> tuple[float | None, str]:
+def _smallest(agreement: Agreement, settings: Settings, longest: int) -> tuple[float | None, str]:
     """Return the excess that the one-sided test would show with that power; None and why if it could show none."""
     if agreement.least_p > settings.alpha:
-        least = f"{agreement.least_p:.2g} with so few events, and must be at most {settings.alpha:g}"
-        return None, f"p can't fall below {least}"
+        least, why = agreement.least_p, "so few events" if 1 / longest > settings.alpha else "such answers"
+        return None, f"p can't fall below {least:.2g} with {why}, and must be at most {settings.alpha:g}"
     if agreement.error < ROUNDING:
         return None, "the answers, or what the base gives to them, do not vary"
     return smallest_difference(agreement.error, level=1 - 2 * settings.alpha, power=settings.power), ""
@@ -175,7 +175,7 @@ def _families(
                 Recalled(
                     family=name,
                     event=event,
-                    day=str(same[0].last.date()),
+                    day=str(same[0].day),
                     probes=len(same),
                     options=options,
                     answer=int(answers[row]),

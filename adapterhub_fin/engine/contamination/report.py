@@ -54,6 +54,7 @@ def _facts(result: Contamination) -> Part:
         ("probes", result.probes),
         ("test", f"{exchanged}, one-sided, alpha {settings.alpha:g}"),
         ("left out", f"{result.left_out:,} probes of the day of the end"),
+        *([("options", result.note)] if result.note else []),
     ]
     return Part(rows=rows)
 

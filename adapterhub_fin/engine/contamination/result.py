@@ -26,6 +26,7 @@ class Contamination:
     probes: str  # the file's name
     probes_digest: str
     left_out: int  # probes of the very day of the end
+    uneven: int  # probes whose options a masked model tells apart by their number of tokens
     before: Side
     after: Side
     interactions: Sequence[Interaction]
@@ -48,6 +49,16 @@ class Contamination:
         verdict, reason = judge(self.before, self.after, self.settings.alpha)
         return f"{verdict}: {reason}"
 
+    @property
+    def note(self) -> str:
+        """Return what the options' lengths do to the answers; empty where nothing."""
+        if not self.uneven:
+            return ""
+        return (
+            f"in {self.uneven:,} probes options differ in their number of tokens, which a masked model sees: it says "
+            "nothing by date of an option with a length of its own"
+        )
+
     def body(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         return {
@@ -60,6 +71,7 @@ class Contamination:
             "verdict": self.verdict,
             "sentence": self.sentence,
             "left_out": self.left_out,
+            "uneven": self.uneven,
             "before": self.before.body(),
             "after": self.after.body(),
             "interactions": [each.body() for each in self.interactions],

@@ -122,6 +122,18 @@ def option_likelihoods(
     return sums
 
 
+def count_uneven(language_model: LanguageModel, probes: Sequence[Probe]) -> int:
+    """Return how many probes have options of unequal numbers of tokens under a masked model; 0 under a causal one.
+
+    A masked model sees how many tokens are missing, so that it finds an option by its length at any date.
+    """
+    if language_model.kind == "causal":
+        return 0
+    with tokenizing():
+        lengths = [{len(language_model.tokenizer(text)["input_ids"]) for text in probe.filled()} for probe in probes]
+    return sum(len(each) > 1 for each in lengths)
+
+
 def _rows(probe: Probe, language_model: LanguageModel) -> Iterator[_Row]:
     """Yield the rows of a probe: one for each option, or, of a masked model, one for each of its tokens."""
     tokenizer = language_model.tokenizer
