@@ -115,3 +115,18 @@ def test_adapters_are_trained_on_it_and_answer(method: str, base: ahf.Pretrained
     assert run.version.manifest.base.version is not None
     assert run.version.manifest.base.version.digest == base.version.digest
     assert ahf.load("acme/tone@1").predict(["The committee held its target."])
+
+
+def test_serving_engines_take_what_was_trained_on_it(base: ahf.Pretrained, tmp_path: Path) -> None:
+    ahf.train(
+        name="acme/words",
+        base="acme/fin@1",
+        method={"name": "lora", "rank": 4},
+        head="causal-lm",
+        corpus={"data": dated_rows(40), "available_at": "available_at"},
+        training={"max_steps": 2, "max_length": 32, "batch_size": 8, "baseline": False},
+    )
+    for engine in ("vllm", "sglang", "transformers"):
+        assert ahf.check("acme/words@1", engine).served, engine
+    ahf.export("acme/words@1", tmp_path / "vllm", layout="vllm", engine="vllm")
+    assert (tmp_path / "vllm" / "adapter_model.safetensors").is_file()
