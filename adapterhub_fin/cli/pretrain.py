@@ -119,7 +119,7 @@ def _preview_series(recipe: Any, as_json: bool) -> None:
     from adapterhub_fin_registry.model.knowledge import format_instant
 
     _, plan = plan_vintages(recipe)
-    rows = [{split: len(table) for split, table in planned.cut.splits.items()} for planned in plan]
+    rows = [dict(planned.cut.counts) for planned in plan]
     if as_json:
         print_json(
             [

@@ -53,6 +53,7 @@ def command(
     Examples:
       ahf tokenize shards/fed-2013 --files "fed/*.jsonl" --until 2013-12-31 --tokenizer tokenizers/fed-2013
       ahf tokenize shards/fed-near fed.yaml --set filters.duplicates=near --set filters.min_characters=200 --json
+      ahf tokenize shards/fed-own fed.yaml --set tokenizer.train=8192
       ahf tokenize shards/fed-2013 --verify
     """
     given = {"files": list(files), "until": until, "tokenizer": tokenizer}
@@ -85,6 +86,8 @@ def _document(shards: TokenShards) -> dict[str, Any]:
 def _facts(index: Mapping[str, Any]) -> list[tuple[str, Any]]:
     recipe, known = index["recipe"], index["recipe"]["tokenizer"]["known"]
     dated = "with no stated date, so known only by now" if known is None else f"known until {known['at']}"
+    if (trained := recipe["tokenizer"]["trained"]) is not None:
+        dated = f"trained on {trained['documents']:,} of {trained['of_documents']:,} texts, {dated}"
     return [
         ("documents", f"{index['documents']:,} of {index['rows']:,} rows"),
         *((f"  {reason}", f"{count:,}") for reason, count in index["left_out"].items()),

@@ -239,6 +239,8 @@ class PretrainRecipe(BaseModel):
         document = self.model_dump(mode="json", exclude_none=True)
         if self.base.version is not None:
             document["base"] = {"version": self.base.version}
+        elif self.shards is not None:
+            document["base"].pop("tokenizer", None)  # it is that of the shards
         if self.corpus is not None:
             del document["corpus"]["splitter"]  # until and time divide the rows
         return document

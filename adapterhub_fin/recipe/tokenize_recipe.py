@@ -15,6 +15,7 @@ from adapterhub_fin.plugin.documents import read_document
 from adapterhub_fin.plugin.options import Options
 from adapterhub_fin.plugin.reading import TableReading, ZonedOptions
 from adapterhub_fin.recipe.choices import CorpusChoice
+from adapterhub_fin.recipe.pretrain_recipe import ALPHABET
 from adapterhub_fin_registry.model.knowledge import as_of_instant, end_of_day, format_instant
 
 NEAR = 0.8  # of near-duplicates: the share of five-word runs that two texts have in common
@@ -41,6 +42,19 @@ class Filters(Options):
     )
 
 
+class NewTokenizer(Options):
+    """Say how a tokenizer is trained on the texts that the shards take."""
+
+    train: int = Field(ge=ALPHABET + 8, le=1_000_000, description="Train byte-level BPE with so many tokens.")
+    kind: Literal["llama", "modernbert"] = Field(
+        "llama", description="The model that it is for: its special tokens begin and end documents."
+    )
+    sample: int | None = Field(
+        50_000_000, ge=1, description="Characters that it is trained on at most, drawn by the texts; null is all."
+    )
+    seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of the sample.")
+
+
 class TokenizeRecipe(TableReading, ZonedOptions):
     """Describe the rows to tokenize, the cut, the tokenizer, the filters and the shards."""
 
@@ -58,7 +72,9 @@ class TokenizeRecipe(TableReading, ZonedOptions):
     )
     until: str = Field(description="The last day, to its end in UTC, or the last instant of rows that are taken.")
     after: str | None = Field(None, description="Take only rows from after the end of this day, or this instant.")
-    tokenizer: Path = Field(description="A folder with tokenizer.json.")
+    tokenizer: Path | NewTokenizer = Field(
+        description="A folder with tokenizer.json, or {train: 8192} to train one on the texts that are taken."
+    )
     tokenizer_known: str | None = Field(
         None, description="Day or instant of the last text that the tokenizer was trained on; needs evidence."
     )
@@ -109,6 +125,8 @@ class TokenizeRecipe(TableReading, ZonedOptions):
 
     @model_validator(mode="after")
     def _dates_the_tokenizer_with_evidence(self) -> TokenizeRecipe:
+        if isinstance(self.tokenizer, NewTokenizer) and (self.tokenizer_known or self.tokenizer_evidence):
+            raise ValueError("a tokenizer that is trained here is dated by its rows: leave tokenizer_known out")
         if (self.tokenizer_known is None) != (self.tokenizer_evidence is None):
             raise ValueError("tokenizer_known and tokenizer_evidence go together: say where the date is stated")
         return self

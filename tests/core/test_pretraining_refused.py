@@ -121,7 +121,7 @@ def test_a_mixture_of_dated_and_declared_rows_is_dated_by_each(tmp_path: Path) -
     recipe = base_recipe(corpora=mixture)
     del recipe["corpus"]
     prepared = ahf.preview_pretrain(recipe)
-    assert sum(map(len, prepared.cut.splits.values())) == 182
+    assert sum(prepared.cut.counts.values()) == 182
     assert prepared.cut.known.kind == "observed" and f"{prepared.cut.known.at:%Y-%m-%d}" == "2010-06-30"
     assert f"{prepared.cut.record['available'][0]:%Y-%m-%d}" == "1777-01-01", "where 1776 ended last"
 

@@ -79,7 +79,7 @@ def test_a_process_that_is_killed_whenever_goes_on_to_the_same_bytes(
 def test_a_damaged_shard_of_an_unfinished_pass_is_written_again(
     rows: list[dict[str, Any]], written: Callable[..., Path], decoder: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from adapterhub_fin.engine.data.shards import tokenize as pass_
+    from adapterhub_fin.engine.data.shards import tokenizing_run as pass_
 
     recipe = {"files": written(rows), "until": "2030-01-01", "tokenizer": decoder, "shard_tokens": 3000}
     ahf.tokenize(recipe, tmp_path / "once")

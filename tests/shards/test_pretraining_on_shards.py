@@ -56,6 +56,52 @@ def test_weights_and_losses_are_those_of_the_text(rows: Path, tmp_path: Path) ->
     assert str(tmp_path) not in manifest.model_dump_json(exclude={"recipe"})
 
 
+STATED = {"knowledge_end": "2010-03-30", "evidence": "https://example.org/the-archive-of-2010"}
+
+
+@pytest.mark.parametrize("source", ["dated", "undated"])
+def test_the_manifest_s_facts_are_those_of_the_text(rows: Path, tmp_path: Path, source: str) -> None:
+    """End, kinds and evidence: dates that the corpus states are asserted through shards too."""
+    if source == "undated":
+        plain = [{"text": json.loads(line)["text"]} for line in rows.read_text().splitlines()[:90]]
+        rows.write_text("".join(json.dumps(row) + "\n" for row in plain))
+    dates = STATED if source == "undated" else {"available_at": "available_at"}
+    corpus = {"name": "table", "path": str(rows), "license": "CC-BY-4.0", **dates}
+    made = ahf.pretrain(recipe("acme/text", corpus=corpus, shape={"tokenizer": {"train": 290}}))
+    known = {"tokenizer_known": UNTIL, "tokenizer_evidence": "acme/text@1"}
+    given = {"corpus": corpus, "until": UNTIL, "tokenizer": made.folder, **known}
+    shards = ahf.tokenize({**given, "filters": {"duplicates": "none"}}, tmp_path / "shards")
+    again = ahf.pretrain(recipe("acme/shards", shards=str(shards.folder)))
+    text, tokens = made.version.manifest, again.version.manifest
+    assert text.corpus is not None and tokens.corpus is not None
+    facts = [
+        (entry.at, entry.kind, entry.evidence)
+        for manifest, name in ((text, "corpus:table"), (tokens, "corpus:shards"))
+        for entry in manifest.knowledge.inputs
+        if entry.input == name
+    ]
+    assert len(facts) == 2 and facts[0] == facts[1]
+    assert facts[0][1] == ("asserted" if source == "undated" else "observed")
+    assert (tokens.corpus.rows, tokens.corpus.available) == (text.corpus.rows, text.corpus.available)
+    assert tokens.corpus.license == text.corpus.license == "CC-BY-4.0"
+    assert tokens.base == text.base and tokens.metrics == text.metrics
+    assert tokens.corpus.digest == shards.digest, "the digest alone is of tokens, not of rows"
+    for name in ("tokenizer.json", "config.json"):
+        assert (again.folder / name).read_bytes() == (made.folder / name).read_bytes(), name
+    limits = [json.loads((base.folder / "tokenizer_config.json").read_text()) for base in (made, again)]
+    assert limits[0]["model_max_length"] == limits[1]["model_max_length"] == 32
+
+
+def test_a_tokenizer_that_is_trained_on_asserted_text_is_asserted(rows: Path, tmp_path: Path) -> None:
+    rows.write_text("".join(json.dumps({"text": text(day)}) + "\n" for day in range(90)))
+    corpus = {"name": "table", "path": str(rows), **STATED}
+    shards = ahf.tokenize({"corpus": corpus, "until": UNTIL, "tokenizer": {"train": 290}}, tmp_path / "shards")
+    known = shards.tokenizer_known
+    assert known is not None and (known.kind, known.evidence) == ("asserted", STATED["evidence"])
+    later = ahf.tokenize({"corpus": corpus, "until": "2011-12-31", "tokenizer": {"train": 290}}, tmp_path / "later")
+    assert [each.kind for each in later.stated] == ["asserted"]
+
+
 @pytest.fixture
 def shards(rows: Path, decoder: Path, tmp_path: Path) -> ahf.TokenShards:
     return ahf.tokenize({"files": rows, "until": UNTIL, "tokenizer": decoder}, tmp_path / "shards")
@@ -73,6 +119,7 @@ def test_a_tokenizer_that_nobody_dates_dates_the_base_by_now(shards: ahf.TokenSh
         ({"until": "2010-03-30"}, LookAhead, "up to 2010-03-31T12:00:00Z, after until 2010-03-30: tokenize"),
         ({"test_until": "2010-04-30"}, BadRecipe, "shards hold one cut of the text: leave since and test_until out"),
         ({"shape": {"tokenizer": {"train": 300}}}, BadRecipe, "of their own tokenizer: leave base.tokenizer out"),
+        ({"shape": {"tokenizer": {"train": 8192}}}, BadRecipe, "of their own tokenizer: leave base.tokenizer out"),
     ],
 )
 def test_what_shards_can_t_do_is_refused(

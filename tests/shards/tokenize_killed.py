@@ -19,15 +19,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adapterhub_fin.engine.data.shards import seen_texts, shard_files
+from adapterhub_fin.engine.data.shards import row_steps, seen_texts, shard_files
 from adapterhub_fin.engine.data.shards import tokenize as pass_
 from adapterhub_fin.engine.data.shards.text_tokenizer import TextTokenizer
 from adapterhub_fin_registry.io.disk import Disk
 
 RECIPE, FOLDER = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
-pass_.BATCH = 1000  # characters: several batches a shard
-LOADED = TextTokenizer(Path(RECIPE["tokenizer"]))  # once, for all processes
-pass_.TextTokenizer = lambda *given: LOADED  # type: ignore[assignment, misc]
+row_steps.BATCH = 1000  # characters: several batches a shard
+if isinstance(RECIPE["tokenizer"], str):
+    LOADED = TextTokenizer(Path(RECIPE["tokenizer"]))  # once, for all processes
+    pass_.TextTokenizer = lambda *given: LOADED  # type: ignore[assignment, misc]
 
 
 def tokenize() -> str:

@@ -72,7 +72,6 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
 
     `rows` are those of `read_rows`, if they were read before. Raises BadCorpus, which names the corpus and the row.
     """
-    description = extensions().get(Corpus, choice.name)
     rows = rows or read_rows(choice, head)
     undated = bounded_now()  # after the rows were read
     division = divide_rows(rows, choice.splitter, choice.called)
@@ -93,7 +92,7 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
         "digest": digest,
         "rows": {split: len(table) for split, table in splits.items()},
         "available": _span(recorded),
-        "license": _license(choice) or description.license,
+        "license": license_of(choice),
         "notes": {reason: count for reason, count in notes.items() if count},
     }
     warnings = [f"corpus {choice.called}: {warning}" for warning in label_warnings(labels)]
@@ -317,9 +316,10 @@ def files_read(choice: CorpusChoice) -> list[Path]:
     return [file for path in paths for file in (matches(path) if is_glob(path) else [path])]
 
 
-def _license(choice: CorpusChoice) -> str | None:
-    """Return the license that a user states for their own rows, if the corpus has such an option."""
-    return getattr(extensions().options(Corpus, choice.name, choice.options), "license", None)
+def license_of(choice: CorpusChoice) -> str | None:
+    """Return the license of a corpus: that which a user states for their own rows, or else the corpus's."""
+    stated: str | None = getattr(extensions().options(Corpus, choice.name, choice.options), "license", None)
+    return stated or extensions().get(Corpus, choice.name).license
 
 
 def _latest(splits: Mapping[str, Dataset], column: str) -> datetime:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.data.corpus import corpus_digest, portable_options, read_texts
+from adapterhub_fin.engine.data.corpus import corpus_digest, license_of, portable_options, read_texts
 from adapterhub_fin.engine.data.splits import dates
 from adapterhub_fin.engine.data.weights import repeated
+from adapterhub_fin.engine.evaluation.seen import training_texts
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.plugin.descriptions import Corpus
 from adapterhub_fin.plugin.interfaces import KnownAt
-from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.recipe.pretrain_recipe import start_of
 from adapterhub_fin_registry.model.knowledge import format_instant
 
@@ -28,23 +28,51 @@ LATEST = "the latest available_at of the training and validation rows"
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Hold the rows of a base: its parts, what a manifest records of them, and the last instant they could know."""
+class Cut(ABC):
+    """Hold what a base is trained and measured on: what a manifest records of it, and the last instant it could know.
 
-    splits: Mapping[str, Dataset]  # train, validation, and test where the recipe has test_until
+    Its parts are train, validation, and test where the recipe has test_until.
+    """
+
     record: Mapping[str, Any]  # the manifest's `corpus`
     known: KnownAt  # of training and validation
-    trained_until: KnownAt  # of training alone, which a tokenizer is trained on
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return the number of documents of each part."""
+        counts: Mapping[str, int] = self.record["rows"]
+        return counts
 
     @property
     def measured(self) -> str:
         """Return the part that the metrics are measured on: the later rows, or else validation."""
-        return "test" if "test" in self.splits else "validation"
+        return "test" if "test" in self.counts else "validation"
+
+    @property
+    @abstractmethod
+    def measured_digest(self) -> str:
+        """Return the digest of the documents of that part."""
+
+    @abstractmethod
+    def training_texts(self) -> list[str] | None:
+        """Return the normalized texts of training and validation; None where the documents are no texts any more."""
+
+
+@dataclass(frozen=True)
+class TextCut(Cut):
+    """Hold the rows of a base that are texts."""
+
+    splits: Mapping[str, Dataset]
+    trained_until: KnownAt  # of training alone, which a tokenizer is trained on
 
     @property
     def measured_digest(self) -> str:
         """Return the digest of the rows of that part."""
         return corpus_digest(self.splits[self.measured])
+
+    def training_texts(self) -> list[str] | None:
+        """Return the normalized texts of training and validation."""
+        return training_texts([self.splits])
 
     def texts(self, split: str) -> Sequence[str]:
         """Return the texts of a part; those of training as often as a mixture repeats them."""
@@ -76,7 +104,7 @@ def read_dated(recipe: PretrainRecipe) -> tuple[Rows, list[datetime], KnownAt | 
     return rows, [rows.known.at] * len(rows.table), rows.known
 
 
-def read_cut(recipe: PretrainRecipe, after: datetime | None, rows: Any = None) -> Cut:
+def read_cut(recipe: PretrainRecipe, after: datetime | None, rows: Any = None) -> TextCut:
     """Return the rows of a recipe, divided; `after` leaves out what a base that it goes on from could know.
 
     `rows` are those of `read_dated`, where they were read before. Raises BadCorpus, which names the corpus.
@@ -102,13 +130,17 @@ def read_cut(recipe: PretrainRecipe, after: datetime | None, rows: Any = None) -
     trained = _latest(available, parts["train"], declared)
     span = [min(available[row] for row in seen), known.at]
     record = _record(choice, read, read.table.select(seen), {split: len(rows) for split, rows in parts.items()}, span)
-    return Cut(splits, record, known, trained)
+    return TextCut(record, known, splits, trained)
 
 
 def _latest(available: Sequence[datetime], rows: Sequence[int], declared: KnownAt | None) -> KnownAt:
     """Return when the last of some rows was available: asserted where that is the date of undated rows."""
-    last = max(available[row] for row in rows)
-    return declared if declared is not None and declared.at == last else KnownAt(last, "observed", LATEST)
+    return latest_known(max(available[row] for row in rows), [] if declared is None else [declared])
+
+
+def latest_known(last: datetime, stated: Iterable[KnownAt]) -> KnownAt:
+    """Return how the date of the last of some rows is known: as stated, where it is a date stated for undated rows."""
+    return next((each for each in stated if each.at == last), KnownAt(last, "observed", LATEST))
 
 
 def _later(recipe: PretrainRecipe, choice: CorpusChoice, available: Sequence[datetime]) -> list[int]:
@@ -145,12 +177,11 @@ def _record(
     choice: CorpusChoice, read: Rows, seen: Dataset, counts: Mapping[str, int], span: Sequence[datetime]
 ) -> dict[str, Any]:
     """Return the manifest's `corpus`: of the rows that training and validation saw, and none that comes later."""
-    options = extensions().options(Corpus, choice.name, choice.options)
     return {
         "name": choice.name,
         "options": {**portable_options(choice), **read.read},
         "digest": corpus_digest(seen),
         "rows": dict(counts),
         "available": [at.astimezone(UTC) for at in span],
-        "license": getattr(options, "license", None) or extensions().get(Corpus, choice.name).license,
+        "license": license_of(choice),
     }

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base.fingerprint import tokenizer_digest
+from adapterhub_fin.engine.base.train_tokenizer import train_tokenizer, wrapped
 from adapterhub_fin.engine.data.corpus import check_there
 from adapterhub_fin.engine.pretraining.cut import Cut, read_cut
 from adapterhub_fin.engine.pretraining.packing import Blocks
 from adapterhub_fin.engine.pretraining.shard_cut import known_of_tokenizer, read_shards
-from adapterhub_fin.engine.pretraining.tokenizer import encode_documents, load_tokenizer, train_tokenizer, wrapped
+from adapterhub_fin.engine.pretraining.tokenizer import encode_documents, load_tokenizer
 from adapterhub_fin.engine.training.arguments import total_steps
 from adapterhub_fin.errors import BadRecipe, LookAhead
 from adapterhub_fin.plugin.interfaces import KnownAt
@@ -76,7 +77,7 @@ class PreparedBase:
         training, blocks = self.recipe.training, self.parts["train"].blocks
         filled = blocks.tokens / (len(blocks) * training.block)
         return [
-            *((f"rows of {split}", f"{len(table):,}") for split, table in self.cut.splits.items()),
+            *((f"rows of {split}", f"{count:,}") for split, count in self.cut.counts.items()),
             *((f"tokens of {split}", f"{part.blocks.tokens:,}") for split, part in self.parts.items()),
             ("vocabulary", f"{len(self.tokenizer):,}"),
             ("blocks", f"{len(blocks):,} of {training.block} tokens, {filled:.0%} filled"),
@@ -89,7 +90,7 @@ class PreparedBase:
         """Return the facts as plain JSON values."""
         parts = self.parts
         return {
-            "rows": {split: len(table) for split, table in self.cut.splits.items()},
+            "rows": dict(self.cut.counts),
             "tokens": {split: part.blocks.tokens for split, part in parts.items()},
             "blocks": {split: len(part.blocks) for split, part in parts.items()},
             "vocabulary": len(self.tokenizer),
@@ -122,12 +123,12 @@ def prepare_base(recipe: PretrainRecipe, registry: Registry | None = None, rows:
         tokenizer = load_tokenizer(parent.files)
     elif borrowed is not None:
         known[f"tokenizer:{borrowed.name}"] = known_of(borrowed)
-        tokenizer = load_tokenizer(borrowed.files)
+        tokenizer = _of_new_model(load_tokenizer(borrowed.files), recipe)
     else:
         assert shape is not None and shape.new is not None and shape.tokenizer.train is not None, "a recipe says which"
         known[f"tokenizer:{recipe.corpus.name}"] = cut.trained_until
         trained = train_tokenizer(cut.texts("train"), shape.tokenizer.train, shape.new)
-        tokenizer = wrapped(trained, shape.new, shape.positions or recipe.training.block)
+        tokenizer = _of_new_model(wrapped(trained, shape.new), recipe)
     encoder = shape.new == "modernbert" if shape is not None else tokenizer.mask_token_id is not None
     _check_special(tokenizer, encoder, f"base.tokenizer.version {reference}")
     parts = {split: _part(recipe, cut.texts(split), tokenizer, encoder) for split in cut.splits}
@@ -141,6 +142,7 @@ def _prepare_shards(recipe: PretrainRecipe, parent: Version | None) -> PreparedB
     known = {"corpus:shards": cut.known}
     if parent is None:
         known["tokenizer:shards"] = known_of_tokenizer(cut.shards)
+        tokenizer = _of_new_model(tokenizer, recipe)
     else:
         known["base"] = known_of(parent)
         if tokenizer_digest(tokenizer) != cut.shards.record["recipe"]["tokenizer"]["digest"]:
@@ -156,6 +158,13 @@ def _prepare_shards(recipe: PretrainRecipe, parent: Version | None) -> PreparedB
         blocks = _blocks(recipe, documents, tokenizer)
         parts[split] = Part(blocks, len(documents), int(documents.sizes.sum()))
     return PreparedBase(recipe, cut, parent, tokenizer, known, parts, encoder)
+
+
+def _of_new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> PreTrainedTokenizerBase:
+    """Return the tokenizer with the length of a new model's texts, whatever that of another model was."""
+    assert recipe.new_shape is not None, "a stored base has a tokenizer"
+    tokenizer.model_max_length = recipe.new_shape.positions or recipe.training.block
+    return tokenizer
 
 
 def _part(recipe: PretrainRecipe, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, encoder: bool) -> Part:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base.locks import drawing
 from adapterhub_fin.engine.data.corpus import files_read
-from adapterhub_fin.engine.evaluation.seen import training_texts
 from adapterhub_fin.engine.pretraining.fitting import LoadedBase, bind_base, load, measure, new_trainer, write_folder
 from adapterhub_fin.engine.pretraining.prepare import PreparedBase, prepare_base
 from adapterhub_fin.engine.pretraining.result import Pretrained
@@ -179,7 +178,7 @@ def _store(
         metrics=metrics,
         measured_on={
             "split": cut.measured,
-            "rows": len(cut.splits[cut.measured]),
+            "rows": cut.counts[cut.measured],
             "corpus_digest": cut.measured_digest,
         },
         recipe=recipe.document(),
@@ -188,7 +187,7 @@ def _store(
         description=recipe.description,
         license=recipe.license,
         tags=recipe.tags,
-        training_texts=None if recipe.shards else training_texts([cut.splits]),
+        training_texts=cut.training_texts(),
         history=history,
         read=_files_of(recipe),
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.data.corpus import check_there
-from adapterhub_fin.engine.pretraining.cut import Cut, read_cut, read_dated
+from adapterhub_fin.engine.pretraining.cut import TextCut, read_cut, read_dated
 from adapterhub_fin.engine.pretraining.prepare import end_of, find_earlier, prepare_base
 from adapterhub_fin.engine.pretraining.pretrain import Source, read_pretrain_recipe, run_base
 from adapterhub_fin.engine.training.run_folder import refuse_both
@@ -39,7 +39,7 @@ class PlannedVintage:
 
     cutoff: date
     recipe: PretrainRecipe  # of this window alone, from scratch
-    cut: Cut
+    cut: TextCut
 
 
 @dataclass(frozen=True)

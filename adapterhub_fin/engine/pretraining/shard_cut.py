@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.shards.token_shards import TokenDocuments, TokenShards
-from adapterhub_fin.engine.pretraining.cut import Cut
+from adapterhub_fin.engine.pretraining.cut import Cut, latest_known
 from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead
 from adapterhub_fin.plugin.interfaces import KnownAt
-from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe, TokenizerChoice
+from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe
 from adapterhub_fin_registry.io.canonical_json import canonical, digest_of
 from adapterhub_fin_registry.model.knowledge import format_instant
 
@@ -35,9 +35,9 @@ class ShardCut(Cut):
         """Return the digest of the validation documents, by their numbers in the shards."""
         return digest_of(canonical([self.shards.digest, self.documents["validation"].numbers.tolist()]))
 
-    def texts(self, split: str) -> Sequence[str]:
-        """Raise BadCorpus: shards hold no text."""
-        raise BadCorpus(f"{self.shards.folder} holds tokens, and no text of the {split} part")
+    def training_texts(self) -> list[str] | None:
+        """Return None: shards hold no text."""
+        return None
 
 
 def read_shards(recipe: PretrainRecipe, after: datetime | None) -> ShardCut:
@@ -49,7 +49,7 @@ def read_shards(recipe: PretrainRecipe, after: datetime | None) -> ShardCut:
     assert recipe.shards is not None, "the caller has looked"
     if recipe.since is not None or recipe.test_until is not None:
         raise BadRecipe("shards hold one cut of the text: leave since and test_until out, or give corpus")
-    if recipe.base.new is not None and recipe.base.tokenizer != TokenizerChoice(train=8192):
+    if "tokenizer" in recipe.base.model_fields_set:
         raise BadRecipe("the shards' tokens are of their own tokenizer: leave base.tokenizer out")
     shards = TokenShards(recipe.shards)
     shards.verify()
@@ -83,9 +83,7 @@ def _divided(recipe: PretrainRecipe, shards: TokenShards, in_time: np.ndarray) -
         "available": [first, last],
         "license": shards.record["recipe"]["license"],
     }
-    known = KnownAt(last, "observed", "the latest available_at of the shards' documents")
-    splits: Any = documents
-    return ShardCut(splits, record, known, known, shards, documents)
+    return ShardCut(record, latest_known(last, shards.stated), shards, documents)
 
 
 def known_of_tokenizer(shards: TokenShards) -> KnownAt:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from adapterhub_fin.engine.data.scan import scan
 from adapterhub_fin.engine.data.shards.day_ends import DayEnds
+from adapterhub_fin.engine.data.weights import REPEAT
 from adapterhub_fin.errors import BadCorpus, BadInstant
 from adapterhub_fin.plugin.faults import Faults
 from adapterhub_fin.plugin.files import files_by_part
 from adapterhub_fin.plugin.instants import read_by
+from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.plugin.reading import emptied
 from adapterhub_fin.plugin.tables import SUFFIXES, TableRow, table_rows
 from adapterhub_fin.plugin.texts import MARK, problem
@@ -46,6 +48,16 @@ class Document:
 class Documents(Protocol):
     """Define a source of dated texts that can be read again from any row on."""
 
+    @property
+    def stated(self) -> Sequence[KnownAt]:
+        """Return the dates that are stated for rows without dates of their own, with how they are known."""
+        ...
+
+    @property
+    def license(self) -> str | None:
+        """Return the license of the rows, as an SPDX id; None where nobody states it."""
+        ...
+
     def check(self) -> Mapping[str, Any]:
         """Read all rows once; return facts that `read` needs, as JSON. Raises BadCorpus with what is wrong."""
         ...
@@ -71,6 +83,8 @@ class FileDocuments:
             if not path.is_file():
                 raise BadCorpus(f"{path} is no file: give files, or a glob in quotes")
         self._read = read_by(recipe.date_format)
+        self.stated: Sequence[KnownAt] = ()  # each row has a date
+        self.license = recipe.license
 
     def identity(self) -> Mapping[str, Any]:
         """Return the files by name, size and SHA-256."""
@@ -137,7 +151,14 @@ class TableDocuments:
     A table without dates has those of its publication, if its corpus states one.
     """
 
-    def __init__(self, table: Dataset, name: str, published: datetime | None, digest: str) -> None:
+    def __init__(
+        self, table: Dataset, name: str, stated: Sequence[KnownAt], digest: str, license: str | None = None
+    ) -> None:
+        """Take a corpus's table, the dates that are stated for its undated rows, and its digest.
+
+        Raises BadCorpus for a table without texts or without dates, and one that repeats rows.
+        """
+        published = stated[0].at if stated else None
         if "text" not in table.column_names:
             raise BadCorpus(f"corpus {name} has no column 'text' to tokenize; it has {', '.join(table.column_names)}")
         if "available_at" not in table.column_names and published is None:
@@ -145,7 +166,12 @@ class TableDocuments:
                 f"corpus {name} doesn't say when its rows could be read: undated text can't be cut at a date; name "
                 "the column of their dates as available_at"
             )
+        if REPEAT in table.column_names and set(table[REPEAT][:]) != {1}:
+            raise BadCorpus(
+                f"corpus {name} repeats rows, and shards hold each once: leave repeat out, or pretrain on the corpus"
+            )
         self.table, self.name, self.published, self.digest = table, name, published, digest
+        self.stated, self.license = stated, license
 
     def identity(self) -> Mapping[str, Any]:
         """Return the corpus's name and the digest of its rows."""
@@ -177,6 +203,9 @@ def _has_no_text(cell: Any) -> bool:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"bytes": file.tell(), "sha256": digest}
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"bytes": file.tell(), "sha256": digest}
+    except OSError as error:
+        raise BadCorpus(f"{path} can't be read ({error.strerror}): give the path of a file") from error

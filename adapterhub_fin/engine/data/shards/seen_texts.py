@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import blake2b
@@ -27,7 +28,9 @@ else:
 CACHE_KIB = 64 << 10  # of the database's pages, at most
 PERMUTATIONS = 128
 RUN = 5  # words of a shingle
-COMPARED = 100  # texts that share a band with another, of which so many are compared with it
+SHARING = 1000  # earlier texts with the same band that are looked at, the first ones
+COMPARED = 100  # of all of them, those that share most bands, which are compared with a text
+COPIED, ALIKE = "copies of an earlier text", "near-duplicates of an earlier text"
 _WORD = re.compile(r"\w+")
 _TABLES = """
 create table if not exists texts (key blob primary key, row integer not null) without rowid;
@@ -44,7 +47,8 @@ class SeenTexts:
         self.duplicates, self.near = duplicates, near
         if duplicates == "near":
             near_version()
-        self._database = sqlite3.connect(path, isolation_level=None)
+        # One thread at a time, but not always the same: tokenizers read texts in a thread of their own.
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._database.execute(f"pragma cache_size = -{CACHE_KIB}")
             self._database.executescript(_TABLES)
@@ -63,13 +67,18 @@ class SeenTexts:
 
     def copied(self, row: int, text: str) -> str | None:
         """Return why a text is left out as a copy of an earlier row's; remember it and return None otherwise."""
-        key = text_key(text)
-        digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        digest = blake2b(text_key(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
         inserted = self._database.execute("insert or ignore into texts values (?, ?)", (digest, row)).rowcount
-        if not inserted:
-            return "copies of an earlier text"
-        if self.duplicates == "near" and self._is_near(row, key):
-            return "near-duplicates of an earlier text"
+        return None if inserted else COPIED
+
+    def resembles(self, row: int, hashes: np.ndarray) -> str | None:
+        """Return why a text with a signature, (128,), is left out as like an earlier row's; remember it otherwise."""
+        bands = _band_keys(hashes, *_bands(self.near))
+        for other in self._candidates(bands):
+            if float(np.mean(hashes == other)) >= self.near:
+                return ALIKE
+        self._database.execute("insert into signatures values (?, ?)", (row, hashes.tobytes()))
+        self._database.executemany("insert or ignore into bands values (?, ?)", [(band, row) for band in bands])
         return None
 
     def commit(self) -> None:
@@ -81,21 +90,16 @@ class SeenTexts:
         """Close the database without what was not committed."""
         self._database.close()
 
-    def _is_near(self, row: int, key: str) -> bool:
-        hashes = signature(key)
-        bands = _band_keys(hashes, *_bands(self.near))
-        for other in self._candidates(bands):
-            if float(np.mean(hashes == other)) >= self.near:
-                return True
-        self._database.execute("insert into signatures values (?, ?)", (row, hashes.tobytes()))
-        self._database.executemany("insert or ignore into bands values (?, ?)", [(band, row) for band in bands])
-        return False
-
     def _candidates(self, bands: Sequence[int]) -> Iterable[np.ndarray]:
-        """Yield the signatures, (128,) each, of earlier rows that share a band, the first rows first."""
-        marks = ",".join("?" * len(bands))
-        query = f"select distinct row from bands where key in ({marks}) order by row limit {COMPARED}"
-        for (row,) in self._database.execute(query, bands).fetchall():
+        """Yield the signatures, (128,) each, of earlier rows that share bands: those that share most first.
+
+        Text that many rows have in common gives a band thousands of rows: what is looked at is bounded.
+        """
+        shared: Counter[int] = Counter()
+        query = "select row from bands where key = ? order by row limit ?"
+        for band in bands:
+            shared.update(row for (row,) in self._database.execute(query, (band, SHARING)))
+        for row, _ in sorted(shared.items(), key=lambda item: (-item[1], item[0]))[:COMPARED]:
             [stored] = self._database.execute("select hashes from signatures where row = ?", (row,)).fetchone()
             yield np.frombuffer(stored, np.uint64)
 
@@ -111,8 +115,9 @@ def near_version() -> str:
     return version("datasketch")
 
 
-def signature(key: str) -> np.ndarray:
-    """Return the MinHash of a normalised text's runs of five words, (128,) uint64."""
+def signature(text: str) -> np.ndarray:
+    """Return the MinHash of the runs of five words of a text, once it is normalised, (128,) uint64."""
+    key = text_key(text)
     words = _WORD.findall(key) or key.split()
     runs = {" ".join(words[start : start + RUN]).encode() for start in range(max(1, len(words) - RUN + 1))}
     hashed = _empty().copy()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from array import array
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
@@ -50,9 +51,9 @@ class ShardRecord:
     ids: str  # the digest of the file of ids
     texts: str  # the digest of the documents' dates and texts
     left_out: Mapping[str, int]  # why, and how many rows, since the shard before
-    offsets: list[int] = field(repr=False)  # (documents + 1,): where each document begins, in tokens
-    available_at: list[int] = field(repr=False)  # (documents,): microseconds since 1970, in UTC
-    sizes: list[int] = field(repr=False)  # (documents,): the bytes of UTF-8 of each text
+    offsets: Sequence[int] = field(repr=False)  # (documents + 1,): where each document begins, in tokens
+    available_at: Sequence[int] = field(repr=False)  # (documents,): microseconds since 1970, in UTC
+    sizes: Sequence[int] = field(repr=False)  # (documents,): the bytes of UTF-8 of each text
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -61,14 +62,28 @@ class ShardRecord:
         Its numbers are checked by `TokenShards.verify`.
         """
         try:
-            return cls(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as error:
+            values = json.loads(path.read_bytes())
+            if values.pop("digest", None) != digest_of(canonical(values)):
+                raise ValueError("its digest is another than it says")
+            record = cls(**values)
+            for column in (record.offsets, record.available_at, record.sizes):
+                array("q", column)  # which refuses what is no list of integers
+            if not record.offsets:
+                raise ValueError("it has no offsets")
+            return record
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise Corrupted(f"{path} is no record of a shard ({error}): tokenize again with restart") from error
 
     def contents(self) -> dict[str, Any]:
         """Return what the shard holds, by digest: ids, texts and dates, not where they come from."""
-        columns = canonical([self.offsets, self.available_at, self.sizes])
+        columns = canonical([list(self.offsets), list(self.available_at), list(self.sizes)])
         return {"ids": self.ids, "texts": self.texts, "documents": digest_of(columns)}
+
+    def document(self) -> dict[str, Any]:
+        """Return the record as JSON, with its own digest."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        plain = {name: list(value) if isinstance(value, array) else value for name, value in values.items()}
+        return {**plain, "digest": digest_of(canonical(plain))}
 
 
 def stem(number: int) -> str:
@@ -106,9 +121,7 @@ class ShardWriter:
     def __init__(self, folder: Path, number: int, recipe: str) -> None:
         self.folder, self.number, self.recipe = folder, number, recipe
         self.tokens = self._characters = 0
-        self._offsets: list[int] = [0]
-        self._dates: list[int] = []
-        self._sizes: list[int] = []
+        self._offsets, self._dates, self._sizes = array("q", [0]), array("q"), array("q")  # eight bytes a number
         self._left_out: Counter[str] = Counter()
         self._ids, self._texts = hashlib.sha256(), hashlib.sha256()
         self._file: BinaryIO | None = None
@@ -165,7 +178,7 @@ class ShardWriter:
             available_at=self._dates,
             sizes=self._sizes,
         )
-        write_whole(record_path(self.folder, self.number), canonical(asdict(record)))
+        write_whole(record_path(self.folder, self.number), canonical(record.document()))
         return record
 
     def abandon(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.fingerprint import tokenizer_digest
+from adapterhub_fin.engine.data.shards.shard_files import DISK
 from adapterhub_fin.errors import BadRecipe
 
 if TYPE_CHECKING:
@@ -34,13 +34,14 @@ class TextTokenizer:
             raise BadRecipe(f"{folder} has no {FILE}: give the folder of a fast tokenizer")
         from transformers import AutoTokenizer
 
+        self._files = {path.name: path.read_bytes() for path in _files_in(self.folder)}
         tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
         self._fast: Any = getattr(tokenizer, "backend_tokenizer", None)
         if self._fast is None:
             raise BadRecipe(f"the tokenizer of {folder} is not a fast one: convert it to {FILE}")
         self._fast.no_truncation()
         self._fast.no_padding()
-        self.vocabulary = len(tokenizer)
+        self.vocabulary = max(tokenizer.get_vocab().values()) + 1  # ids may have gaps
         self.digest = tokenizer_digest(tokenizer)
         encoder = tokenizer.mask_token is not None
         self.begin = self._token(tokenizer, tokenizer.cls_token if encoder else tokenizer.bos_token, begin_token)
@@ -63,7 +64,7 @@ class TextTokenizer:
         """Return what the ids depend on, as JSON."""
         return {
             "digest": self.digest,
-            "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self._files()},
+            "files": {name: hashlib.sha256(data).hexdigest() for name, data in self._files.items()},
             "vocabulary": self.vocabulary,
             "begin": self.begin,
             "end": self.end,
@@ -76,10 +77,12 @@ class TextTokenizer:
         return [np.array([*begin, *each.ids, *end], self.dtype) for each in encoded]
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the tokenizer's files into a folder, where AutoTokenizer finds them."""
+        """Write the tokenizer's files, as they were read, into a folder, where AutoTokenizer finds them."""
         folder.mkdir(exist_ok=True)
-        for path in self._files():
-            shutil.copyfile(path, folder / path.name)
+        for name, data in self._files.items():
+            DISK.write(folder / name, data)
+        DISK.sync(folder)
 
-    def _files(self) -> list[Path]:
-        return [path for name in (FILE, *FURTHER) if (path := self.folder / name).is_file()]
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for name in (FILE, *FURTHER) if (path := folder / name).is_file()]

@@ -85,13 +85,14 @@ class TokenShards(Sequence["np.ndarray"]):
         self.record = read_index(self.folder)
         recipe = self.record["recipe"]
         self.dtype = np.dtype(recipe["dtype"])
-        records = [self._shard_record(number) for number in range(len(self.record["shards"]))]
-        try:
-            self._offsets = [np.array(record.offsets, np.int64) for record in records]
-            self._dates = [np.array(record.available_at, np.int64).view("datetime64[us]") for record in records]
-            self._sizes = [np.array(record.sizes, np.int64) for record in records]
-        except (ValueError, TypeError, OverflowError) as error:
-            raise Corrupted(f"a record in {self.folder} is damaged ({error}): tokenize again with restart") from error
+        self._offsets: list[np.ndarray] = []
+        self._dates: list[np.ndarray] = []
+        self._sizes: list[np.ndarray] = []
+        for number in range(len(self.record["shards"])):
+            record = self._shard_record(number)  # one at a time: a list of Python's numbers is four times as large
+            self._offsets.append(np.array(record.offsets, np.int64))
+            self._dates.append(np.array(record.available_at, np.int64).view("datetime64[us]"))
+            self._sizes.append(np.array(record.sizes, np.int64))
         self._first = [0, *accumulate(map(len, self._dates))]
         self._maps: dict[int, np.ndarray] = {}
 
@@ -128,6 +129,12 @@ class TokenShards(Sequence["np.ndarray"]):
         """Return when the tokenizer was known, or None where nobody states it: then this moment alone bounds it."""
         stated = self.record["recipe"]["tokenizer"]["known"]
         return None if stated is None else KnownAt(parse_instant(stated["at"]), stated["kind"], stated["evidence"])
+
+    @property
+    def stated(self) -> tuple[KnownAt, ...]:
+        """Return the dates that the source states for rows without dates of their own, as it knows them."""
+        dates = self.record["recipe"]["stated"]
+        return tuple(KnownAt(parse_instant(each["at"]), each["kind"], each["evidence"]) for each in dates)
 
     @property
     def available_at(self) -> np.ndarray:
