@@ -49,7 +49,7 @@ def command(
     bytes differ from its manifest, if none of the given keys signed it, or if the policy refuses it.
 
     --against reads the text of one base again, up to the end that it records, and compares rows and dates with the
-    manifest. Text with a false date is beyond detection.
+    manifest; of token shards it takes their folder. Text with a false date is beyond detection.
 
     \b
     Examples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 
 from adapterhub_fin.engine.contamination.interaction import interaction
 from adapterhub_fin.engine.contamination.probes import SHIPPED, Probe, read_probes, split_by
-from adapterhub_fin.engine.contamination.recall import Settings, Side, calibrated, measure_side, softmax
+from adapterhub_fin.engine.contamination.recall import Recalled, Settings, Side, calibrated, measure_side, softmax
 from adapterhub_fin.engine.contamination.result import judge
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
+from adapterhub_fin.stats.agreement import Family, permuted, shifted
 
 END = datetime(2013, 12, 31, tzinfo=UTC)
 QUICK = Settings(resamples=50)  # what isn't about intervals needs none
@@ -109,12 +111,16 @@ def test_probes_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_day_is_on_a_side_only_where_it_is_so_in_every_time_zone(tmp_path: Path) -> None:
-    days = ["2013-12-30", "2013-12-31", "2014-01-01T00:00:01Z", "2013-12-31T00:00:00Z", "2014-01-02"]
+    days = ["2013-12-30", "2013-12-31", "2014-01-01", "2014-01-01T00:00:01Z", "2013-12-31T00:00:00Z", "2014-01-02"]
+    days += ["2013-12-31T12:00:00Z", "2013-12-31T12:00:00.000001Z"]
     probes = read_probes(written(tmp_path, *({"available_at": day, "family": day} for day in days))).probes
     at = datetime(2013, 12, 31, 12, tzinfo=UTC)
     assert {probe.family: probe.side(at) for probe in probes} == {
         "2013-12-30": "before",  # it ends at noon UTC of the next day, less a microsecond
         "2013-12-31": None,
+        "2014-01-01": None,  # it begins at 10:00 UTC of the day before
+        "2013-12-31T12:00:00Z": "before",  # the end's own instant may be known of
+        "2013-12-31T12:00:00.000001Z": "after",
         "2014-01-01T00:00:01Z": "after",
         "2013-12-31T00:00:00Z": "before",
         "2014-01-02": "after",
@@ -229,6 +235,103 @@ def test_wordings_of_one_event_count_once() -> None:
         assert thrice.smallest > 0.7 * once.smallest  # three times the probes would be 0.58
 
 
+def test_wordings_are_each_normalised_and_their_mean_taken() -> None:
+    """A long wording is unlikely as a whole, and a second one says nothing new: of both the mean counts."""
+    values = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 0.5], [1.0, 0.0]])
+
+    def side(wordings: int, shift: float) -> Side:
+        probes, likelihoods = [], {}
+        for event, row in enumerate(values):
+            for wording in range(wordings):
+                number = len(probes)
+                probes.append(Probe(number, "___", ("a", "b"), event % 2, END, END + timedelta(event), "f", str(event)))
+                likelihoods[number] = row - shift * wording * (event + 1)
+        return measure_side("after", probes, likelihoods, Settings(independent=True, resamples=50))
+
+    once, thrice = side(1, 0.0), side(3, 40.0)
+    for one, other in zip(once.facts, thrice.facts, strict=True):
+        assert other.propensities == pytest.approx(one.propensities)
+    # A difference of log-likelihoods less its mean over the events: 2 - 0.375 for the first of them.
+    assert once.facts[0].propensities[0] == pytest.approx(1 / (1 + np.exp(-1.625)))
+
+
+def test_a_trend_is_taken_out_of_events_that_depend_on_time_alone() -> None:
+    probes = [Probe(n, "___", ("a", "b"), n % 2, END, END + timedelta(n), "f", str(n)) for n in range(8)]
+    drift = {n: np.array([float(n), 0.0]) for n in range(8)}
+    in_time = measure_side("after", probes, drift, Settings(resamples=50))
+    free = measure_side("after", probes, drift, Settings(independent=True, resamples=50))
+    assert [fact.propensities[0] for fact in in_time.facts] == pytest.approx([0.5] * 8)
+    assert free.facts[-1].propensities[0] == pytest.approx(1 / (1 + np.exp(-3.5)))
+
+
+def asked_of(*families: str, events: int = 40, streak: int = 1, apart: bool = False, **options: Any) -> Side:
+    """A side of families with one propensity and one answer an event, and events of their own where they are apart."""
+    rng = np.random.default_rng(5)
+    answers = np.repeat(rng.integers(2, size=events), streak)[:events]
+    recall = np.repeat(rng.normal(size=events), streak)[:events]
+    probes, likelihoods = [], {}
+    for event in range(events):
+        for family in families:
+            number, label = len(probes), f"{family if apart else ''}{event}"
+            day = END + timedelta(days=event + 1)
+            probes.append(Probe(number, "___", ("a", "b"), int(answers[event]), day, day, family, label))
+            likelihoods[number] = recall[event] * np.eye(2)[answers[event]] + rng.normal(scale=1e-3, size=2)
+    return measure_side("after", probes, likelihoods, Settings(**options))
+
+
+def families_of(side: Side) -> list[Family]:
+    events = {event: number for number, event in enumerate(dict.fromkeys(fact.event for fact in side.facts))}
+    grouped: dict[str, list[Recalled]] = {}
+    for fact in side.facts:
+        grouped.setdefault(fact.family, []).append(fact)
+    return [
+        Family(
+            np.array([fact.propensities for fact in facts]),
+            np.array([fact.answer for fact in facts]),
+            np.array([events[fact.event] for fact in facts]),
+        )
+        for facts in grouped.values()
+    ]
+
+
+def test_the_smallest_excess_is_by_the_formula() -> None:
+    side = asked_of("f", alpha=0.05, power=0.9)
+    assert side.smallest == pytest.approx((1.644854 + 1.281552) * shifted(families_of(side)).error, rel=1e-5)
+
+
+def test_families_of_other_events_are_not_permuted_together() -> None:
+    for apart in (False, True):
+        side = asked_of("a", "b", apart=apart, independent=True)
+        expected = permuted(families_of(side))
+        assert (side.p, side.events) == (expected.p, 80 if apart else 40)
+        assert side.smallest == pytest.approx(2.486475 * expected.error, rel=1e-5)
+    together, alone = (asked_of("a", "b", apart=apart, independent=True).smallest for apart in (False, True))
+    assert together is not None and alone is not None and together > 1.2 * alone
+
+
+def width(side: Side) -> float:
+    assert side.interval is not None
+    return float(side.interval[1] - side.interval[0])
+
+
+def test_an_interval_is_over_events_and_their_streaks() -> None:
+    assert width(asked_of("a", "b", "c")) == pytest.approx(width(asked_of("a")), rel=0.02)  # not by a root of three
+    streaks = [width(asked_of("a", events=100, streak=10, independent=independent)) for independent in (False, True)]
+    assert streaks[0] > 1.3 * streaks[1]
+
+
+def test_p_of_exactly_the_level_counts() -> None:
+    before, after = simulated(0, before=0.7, after=0.0)
+    assert judge(before, replace(after, p=0.05), 0.05)[0] == "knows of what came after its end"
+    assert judge(before, replace(after, p=0.051), 0.05)[0] == "no sign"
+    assert judge(replace(before, p=0.05), after, 0.05)[0] == "no sign"
+    assert judge(replace(before, p=0.051), after, 0.05)[0] == "no power"
+    assert before.excess is not None
+    for smallest, verdict in ((before.excess, "no sign"), (before.excess * 1.001, "no power"), (None, "no power")):
+        assert judge(before, replace(after, smallest=smallest), 0.05)[0] == verdict
+    assert judge(replace(before, smallest=None), after, 0.05)[0] == "no sign"
+
+
 def test_the_frequencies_alone_are_no_knowledge() -> None:
     """A base that always answers the commonest option is right often, and its excess is zero."""
     rng = np.random.default_rng(3)
@@ -248,6 +351,9 @@ def test_equal_options_share_what_is_right() -> None:
 def test_families_with_one_event_are_left_out_and_said() -> None:
     probes = [Probe(n, "___", ("a", "b"), 0, END, END, f"family {n}", str(n)) for n in range(3)]
     side = measure_side("after", probes, {n: np.array([1.0, 0.0]) for n in range(3)}, Settings())
+    more = [Probe(3 + n, "___", ("a", "b"), n, END, END + timedelta(n), "several", f"of {n}") for n in range(2)]
+    several = measure_side("after", [*probes, *more], {n: np.array([1.0, 0.0]) for n in range(5)}, Settings())
+    assert (several.left_out, len(several.facts), several.probes, several.events) == (3, 2, 5, 5)
     assert side.left_out == 3 and not side.facts and side.p is None
     assert judge(side, side, 0.05)[0] == "no power" and "no two events have the same options" in side.reason
 

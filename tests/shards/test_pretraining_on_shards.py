@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 import adapterhub_fin as ahf
 from adapterhub_fin.errors import BadRecipe, Corrupted, LookAhead
+from adapterhub_fin_registry.model.manifest import Knowledge
 
 START = datetime(2010, 1, 1, 12, tzinfo=UTC)
 UNTIL = "2010-03-31"
@@ -54,6 +56,44 @@ def test_weights_and_losses_are_those_of_the_text(rows: Path, tmp_path: Path) ->
     assert inputs["tokenizer:shards"] == ("2010-03-31T23:59:59.999999Z", "asserted")
     assert manifest.knowledge.end == "2010-03-31T23:59:59.999999Z"
     assert str(tmp_path) not in manifest.model_dump_json(exclude={"recipe"})
+    agreed = ahf.verify_against("acme/shards@1", shards.folder)
+    assert agreed.agrees and agreed.rows == len(shards) and agreed.digest == shards.digest
+    less = ahf.tokenize({"files": rows, "until": "2010-03-30", "tokenizer": made.folder}, tmp_path / "less")
+    assert "trained on other text" in str(ahf.verify_against("acme/shards@1", less.folder))
+    with pytest.raises(BadRecipe, match="acme/shards@1 was trained on the token shards of one folder: give that"):
+        ahf.verify_against("acme/shards@1", {"name": "table", "path": str(rows)})
+
+
+def test_a_base_of_shards_is_compared_with_them(shards: ahf.TokenShards, decoder: Path, tmp_path: Path) -> None:
+    """Manifests that were rewritten, canonical and with digests that fit, and a base with another tokenizer."""
+    base = ahf.pretrain(recipe("acme/fin", shards=str(shards.folder))).version
+    assert ahf.verify_against(base, shards.folder).agrees
+    assert base.manifest.corpus is not None
+    inputs = [entry.model_copy(update={"at": "2010-01-02T00:00:00Z"}) for entry in base.manifest.knowledge.inputs]
+    early = base.manifest.model_copy(update={"knowledge": Knowledge.of(inputs)})
+    [problem] = ahf.verify_against(ahf.Registry().add(base.files, early, name="acme/early"), shards.folder).problems
+    assert "it knows until 2010-01-02T00:00:00Z, and a row is of 2010-03-31T12:00:00Z" in problem
+    corpus = base.manifest.corpus.model_copy(update={"digest": f"sha256:{'0' * 64}"})
+    other = ahf.Registry().add(base.files, base.manifest.model_copy(update={"corpus": corpus}), name="acme/other")
+    [problem] = ahf.verify_against(other, shards.folder).problems
+    assert "other@1 records 90 rows with the digest sha256:000" in problem
+    edited = shutil.copytree(base.files, tmp_path / "edited")
+    for path in edited.iterdir():
+        path.chmod(0o644)
+    words = json.loads((edited / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = words["model"]["vocab"]
+    one, two = list(vocabulary)[-2:]
+    vocabulary[one], vocabulary[two] = vocabulary[two], vocabulary[one]
+    (edited / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
+    again = base.manifest.model_copy(update={"files": (), "tensors": ()})
+    leaky = ahf.Registry().add(edited, again, name="acme/leaky")
+    [problem] = ahf.verify_against(leaky, shards.folder).problems
+    assert problem == "acme/leaky@1 has another tokenizer than the shards, whose tokens it was trained on"
+    ids = shards.folder / "shard-00000.bin"
+    ids.chmod(0o644)
+    ids.write_bytes(ids.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(Corrupted, match="shard-00000"):
+        ahf.verify_against(base, shards.folder)
 
 
 STATED = {"knowledge_end": "2010-03-30", "evidence": "https://example.org/the-archive-of-2010"}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.model.manifest import Corpus
     from adapterhub_fin_registry.model.version import AnyReference
 
+SHARDS: Final = "shards"  # what a base records as its corpus that was trained on token shards
 BEYOND: Final = (
     "whether each row's date is true can't be told from the rows: text that is dated falsely is beyond detection"
 )
@@ -52,10 +53,11 @@ def verify_against(
     """Read the corpora of a stored base again, and compare their rows with the digest and dates that it records.
 
     Each of `corpora` is a corpus's name, a path that stands in for the recorded one, or a mapping as in recipes; of a
-    mixture, one for each of its corpora, in their order. The version's files are verified first. Rows count from the
-    first to the last instant that the version records, so that text that came later changes nothing. A manifest that
-    was rewritten to another digest or an earlier end is noticed; a row with a false date is not. Raises Unsupported for
-    an adapter and for a base without a recorded corpus, BadRecipe for other corpora, and BadCorpus.
+    mixture, one for each of its corpora, in their order; of token shards, their folder, which is verified too and has
+    the tokenizer. The version's files are verified first. Rows count from the first to the last instant that the
+    version records, so that text that came later changes nothing. A manifest that was rewritten to another digest or an
+    earlier end is noticed; a row with a false date is not. Raises Unsupported for an adapter and for a base without a
+    recorded corpus, BadRecipe for other corpora, BadCorpus, and Corrupted for damaged shards.
 
     Example:
         >>> ahf.verify_against("acme/fin@1", "data/speeches").agrees
@@ -64,18 +66,58 @@ def verify_against(
     registry = registry or configured_registries().answering(reference)
     version = registry.verify(reference)
     recorded = _recorded(version)
+    if recorded.name == SHARDS:
+        return _against_shards(version, recorded, corpora)
     table = read_texts(_choice(version, corpora)).table
     seen = _in_time(table, recorded)
-    digest, problems = corpus_digest(seen), []
-    counted = sum(recorded.rows.get(part, 0) for part in ("train", "validation"))
-    if digest != recorded.digest or len(seen) != counted:
-        problems.append(
-            f"{version.reference} records {counted:,} rows with the digest {recorded.digest}, and there are "
-            f"{len(seen):,} with {digest}: it was trained on other text, its manifest was rewritten, or the corpus has "
-            "changed since"
-        )
-    problems += _late(version, seen)
+    digest = corpus_digest(seen)
+    problems = [*_other_rows(version, recorded, len(seen), digest), *_late(version, _latest(seen))]
     return Against(version, len(seen), digest, problems)
+
+
+def _other_rows(version: Version, recorded: Corpus, count: int, digest: str) -> list[str]:
+    """Return that a base records other rows than there are, where that is so."""
+    counted = sum(recorded.rows.get(part, 0) for part in ("train", "validation"))
+    if digest == recorded.digest and count == counted:
+        return []
+    return [
+        f"{version.reference} records {counted:,} rows with the digest {recorded.digest}, and there are {count:,} with "
+        f"{digest}: it was trained on other text, its manifest was rewritten, or the corpus has changed since"
+    ]
+
+
+def _against_shards(version: Version, recorded: Corpus, corpora: Sequence[str | Path | Mapping[str, Any]]) -> Against:
+    """Compare a base's record with the token shards of a folder, and its tokenizer with theirs."""
+    from adapterhub_fin.engine.data.shards.token_shards import TokenShards  # with numpy
+
+    [folder] = corpora if len(corpora) == 1 else [None]
+    if folder is None or isinstance(folder, Mapping):
+        raise BadRecipe(f"{version.reference} was trained on the token shards of one folder: give that folder")
+    shards = TokenShards(folder)
+    shards.verify()
+    dates = [at.replace(tzinfo=UTC) for at in shards.available_at.tolist()]
+    if recorded.available is not None:
+        first, last = map(parse_instant, recorded.available)
+        dates = [at for at in dates if first <= at <= last]
+    problems = [
+        *_other_rows(version, recorded, len(dates), shards.digest),
+        *_late(version, shards.knowledge_end),
+        *_other_tokenizer(version, shards.tokenizer),
+    ]
+    return Against(version, len(dates), shards.digest, problems)
+
+
+def _other_tokenizer(version: Version, folder: Path) -> list[str]:
+    """Return that a base reads text by another tokenizer than a folder's, where that is so."""
+    from adapterhub_fin.engine.base.load_base import load_tokenizer
+    from adapterhub_fin.engine.base.quiet import quiet_loading
+    from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer
+
+    with quiet_loading():
+        own, theirs = (describe_tokenizer(load_tokenizer(each)) for each in (version.files, folder))
+    if own["tokenizer_digest"] == theirs["tokenizer_digest"]:
+        return []
+    return [f"{version.reference} has another tokenizer than the shards, whose tokens it was trained on"]
 
 
 def _recorded(version: Version) -> Corpus:
@@ -129,12 +171,15 @@ def _in_time(table: Dataset, recorded: Corpus) -> Dataset:
     return table.select([row for row, at in enumerate(_instants(table)) if first <= at <= last])
 
 
-def _late(version: Version, seen: Dataset) -> list[str]:
+def _latest(seen: Dataset) -> datetime | None:
+    """Return the latest date of rows; None where they have none."""
+    return max(_instants(seen), default=None) if "available_at" in seen.column_names else None
+
+
+def _late(version: Version, last: datetime | None) -> list[str]:
     """Return that a base's knowledge ends before its own rows do, where that is so."""
-    if "available_at" not in seen.column_names or not len(seen):
-        return []
-    last, end = max(_instants(seen)), version.knowledge_end
-    if last <= end:
+    end = version.knowledge_end
+    if last is None or last <= end:
         return []
     return [
         f"{version.reference} says that it knows until {format_instant(end)}, and a row is of {format_instant(last)}"
