@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from adapterhub_fin.errors import BadRecipe
+
+MIXTURE: Final = "mixture"  # the corpus that several corpora of a recipe are read as
 
 
 class Readable(Protocol):
@@ -68,4 +70,4 @@ def corpora_as_mixture(data: Any) -> Any:
     if "corpus" in data:
         raise ValueError("corpus and corpora both say what to train on: give one of them")
     rest = {key: value for key, value in data.items() if key != "corpora"}
-    return {**rest, "corpus": {"name": "mixture", "corpora": data["corpora"]}}
+    return {**rest, "corpus": {"name": MIXTURE, "corpora": data["corpora"]}}

@@ -17,7 +17,7 @@ from adapterhub_fin.plugin.documents import read_document
 from adapterhub_fin.plugin.options import Options
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.recipe.given import check_version_name, corpora_as_mixture
-from adapterhub_fin.recipe.pretrain_training import PretrainTraining
+from adapterhub_fin.recipe.pretrain_training import FLASH, PretrainTraining
 from adapterhub_fin.recipe.schedule import Schedule, Window
 from adapterhub_fin.recipe.splitter import Splitter
 
@@ -173,6 +173,11 @@ class PretrainRecipe(BaseModel):
         if self.new_shape is not None and (positions := self.new_shape.positions) and positions < self.training.block:
             raise ValueError(
                 f"base.positions {positions} are fewer than training.block {self.training.block}: raise one of them"
+            )
+        if self.base.new == "modernbert" and self.training.attn_implementation in FLASH:
+            raise ValueError(
+                f"training.attn_implementation {self.training.attn_implementation} doesn't take a modernbert's masks: "
+                "use sdpa or flex_attention"
             )
         return self
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from adapterhub_fin.plugin.options import Options
 from adapterhub_fin.recipe.recipe import Optimizer, Training
 
+# For these Transformers keeps documents apart in a batch of one row alone.
+FLASH = ("flash_attention_2", "flash_attention_3")
 PretrainOptimizer = Literal[Optimizer, "muon"]
 
 
@@ -84,17 +85,20 @@ class PretrainTraining(Options):
         lengths = [key for key in ("epochs", "max_steps", "tokens") if getattr(self, key) is not None]
         if len(lengths) > 1:
             raise ValueError(f"{' and '.join(lengths)} all say how long to train: give one of them")
+        if self.packing and self.attn_implementation in FLASH:
+            raise ValueError(
+                f"attn_implementation {self.attn_implementation} lets packed documents see each other: use sdpa or "
+                "flex_attention, or packing: false"
+            )
         if self.warmup >= 1 and not self.warmup.is_integer():
             raise ValueError(
                 f"warmup {self.warmup:g} is neither a share of the steps nor a number of them: write 0.06 or 100"
             )
         return self
 
-    def for_trainer(self) -> Training:
-        """Return the options as those of the trainer that adapters have too."""
-        steps = self.max_steps
-        if self.tokens is not None:
-            steps = math.ceil(self.tokens / (self.batch_size * self.block))
+    def for_trainer(self, steps: int | None = None) -> Training:
+        """Return the options as those of the trainer that adapters have too; `steps` is what `tokens` come to."""
+        steps = self.max_steps if steps is None else steps
         fields = set(Training.model_fields).intersection(type(self).model_fields) - {"optimizer", "patience"}
         shared = {name: getattr(self, name) for name in fields}
         shared |= {"epochs": None if steps else (self.epochs or 1.0), "max_steps": steps, "max_length": self.block}

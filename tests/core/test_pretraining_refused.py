@@ -13,7 +13,7 @@ import pytest
 import adapterhub_fin as ahf
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe
-from adapterhub_fin.testing.tiny_base import DECODER, base_recipe, dated_rows
+from adapterhub_fin.testing.tiny_base import DECODER, ENCODER, base_recipe, dated_rows
 
 UNDATED = {"data": [{"text": row["text"]} for row in dated_rows(20)]}
 WITHOUT_TORCH = """
@@ -85,6 +85,11 @@ def test_what_can_be_known_without_torch_is_refused_without_it() -> None:
         ({"base": {**DECODER, "layer": 2}}, "did you mean layers"),
         ({"training": {"tokens": 10, "epochs": 1, "max_steps": None}}, "how long to train"),
         ({"training": {"optimizer": "moun"}}, "training.optimizer"),
+        ({"training": {"attn_implementation": "flash_attention_2"}}, "lets packed documents see each other: use sdpa"),
+        (
+            {"base": ENCODER, "training": {"attn_implementation": "flash_attention_3", "packing": False}},
+            "doesn't take a modernbert's masks",
+        ),
         ({"name": "acme/fin@2"}, "NAMESPACE/NAME"),
     ],
 )
@@ -101,9 +106,7 @@ def test_its_document_reads_as_the_same_recipe() -> None:
         assert json.loads(json.dumps(recipe.document())) == recipe.document()
 
 
-def test_tokens_are_rounded_up_to_steps_and_an_epoch_is_the_default() -> None:
-    read = PretrainRecipe.read(base_recipe(training={"tokens": 1000, "max_steps": None}))
-    assert read.training.for_trainer().max_steps == 8, "1,000 tokens at 4 blocks of 32"
+def test_an_epoch_is_the_default() -> None:
     read = PretrainRecipe.read(base_recipe(training={"max_steps": None}))
     assert (read.training.for_trainer().epochs, read.training.for_trainer().max_steps) == (1.0, None)
 
@@ -111,19 +114,6 @@ def test_tokens_are_rounded_up_to_steps_and_an_epoch_is_the_default() -> None:
 def test_attention_that_has_no_backward_on_a_cpu_is_refused(home: Path) -> None:
     with pytest.raises(BadRecipe, match=r"flex_attention has no backward pass on a CPU: use sdpa"):
         ahf.pretrain(base_recipe(training={"attn_implementation": "flex_attention"}))
-
-
-def test_a_mixture_of_dated_and_declared_rows_is_dated_by_each(tmp_path: Path) -> None:
-    (tmp_path / "smith.txt").write_text("Every man lives by exchanging, and becomes in some measure a merchant.")
-    declared = {"name": "text", "path": str(tmp_path), "knowledge_end": "1776-12-31", "evidence": "title page"}
-    rows = [{**row, "id": str(number)} for number, row in enumerate(dated_rows())]
-    mixture = [{"data": rows, "available_at": "available_at", "group": "id"}, declared]
-    recipe = base_recipe(corpora=mixture)
-    del recipe["corpus"]
-    prepared = ahf.preview_pretrain(recipe)
-    assert sum(prepared.cut.counts.values()) == 182
-    assert prepared.cut.known.kind == "observed" and f"{prepared.cut.known.at:%Y-%m-%d}" == "2010-06-30"
-    assert f"{prepared.cut.record['available'][0]:%Y-%m-%d}" == "1777-01-01", "where 1776 ended last"
 
 
 def test_neither_tokenizer_nor_record_depends_on_later_or_validation_rows() -> None:

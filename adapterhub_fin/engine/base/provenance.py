@@ -69,6 +69,16 @@ def environment() -> dict[str, str]:
     torch: Any = sys.modules.get("torch")
     gpu = torch is not None and torch.cuda.is_available()
     versions = {"python": platform.python_version(), "device": torch.cuda.get_device_name() if gpu else "cpu"}
+    return versions | _versions()
+
+
+def libraries() -> str:
+    """Return the versions of the libraries in one line: a run that goes on under others gives neither's weights."""
+    return ", ".join(f"{library} {number}" for library, number in _versions().items())
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
     for library in LIBRARIES:
         try:
             versions[library] = version(library)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin.engine.data.corpus import corpus_digest, read_texts
+from adapterhub_fin.engine.data.dated_rows import read_dated
 from adapterhub_fin.errors import BadRecipe, Unsupported
 from adapterhub_fin.recipe.choices import CorpusChoice
+from adapterhub_fin.recipe.given import MIXTURE
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry.model.knowledge import format_instant, parse_instant
 
@@ -68,7 +70,8 @@ def verify_against(
     recorded = _recorded(version)
     if recorded.name == SHARDS:
         return _against_shards(version, recorded, corpora)
-    table = read_texts(_choice(version, corpora)).table
+    choice = _choice(version, corpora)
+    table = read_dated(choice).table if choice.name == MIXTURE else read_texts(choice).table
     seen = _in_time(table, recorded)
     digest = corpus_digest(seen)
     problems = [*_other_rows(version, recorded, len(seen), digest), *_late(version, _latest(seen))]

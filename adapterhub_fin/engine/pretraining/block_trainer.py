@@ -12,27 +12,34 @@ from torch.utils.data import Sampler
 
 from adapterhub_fin.engine.peft.adapter_io import write_tensors
 from adapterhub_fin.engine.pretraining.document_masks import document_masks
+from adapterhub_fin.engine.pretraining.examples import NO_BLOCK
 from adapterhub_fin.engine.pretraining.muon import MuonWithAdamW
 from adapterhub_fin.engine.training.trainer import STATE, AdapterTrainer
 
 
 class BlockOrder(Sampler[int]):
-    """Yield `epoch * blocks + block` for the blocks in an order that depends on the seed and the epoch alone."""
+    """Yield `epoch * blocks + block` for the blocks in an order that depends on the seed and the epoch alone.
 
-    def __init__(self, blocks: int, seed: int) -> None:
+    Then NO_BLOCK until there are a multiple of `shared`: what several processes share they would else fill up with
+    blocks that the epoch has had, and train on those twice.
+    """
+
+    def __init__(self, blocks: int, seed: int, shared: int = 1) -> None:
         self.blocks, self.seed, self.epoch = blocks, seed, 0
+        self.filling = -blocks % shared
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.blocks
+        return self.blocks + self.filling
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         order = torch.randperm(self.blocks, generator=generator)
-        return (self.epoch * self.blocks + int(block) for block in order)
+        yield from (self.epoch * self.blocks + int(block) for block in order)
+        yield from [NO_BLOCK] * self.filling
 
 
 class InOrder(Sampler[int]):
@@ -83,8 +90,16 @@ class BlockTrainer(AdapterTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> BlockOrder:  # type: ignore[override]
         rows: Any = self.train_dataset if train_dataset is None else train_dataset
-        self.order = BlockOrder(len(rows), self.args.seed)
+        shared = self.args.per_device_train_batch_size * self.args.world_size
+        self.order = BlockOrder(len(rows), self.args.seed, shared if self.args.world_size > 1 else 1)
         return self.order
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """Return the number of labels of one optimizer step; 1 for none, as of a block that holds a last token alone.
+
+        Such a step's loss is 0, and not 0 / 0.
+        """
+        return super()._get_num_items_in_batch(batch_samples, device).clamp(min=1)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> InOrder:  # type: ignore[override]
         return InOrder(len(eval_dataset))

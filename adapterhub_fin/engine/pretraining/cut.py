@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.data.corpus import corpus_digest, license_of, portable_options, read_texts
-from adapterhub_fin.engine.data.splits import dates
+from adapterhub_fin.engine.data.corpus import corpus_digest, license_of, portable_options
+from adapterhub_fin.engine.data.dated_rows import LATEST, DatedRows, read_dated, weakest
+from adapterhub_fin.engine.data.duplicates import copies_in
 from adapterhub_fin.engine.data.weights import repeated
 from adapterhub_fin.engine.evaluation.seen import training_texts
 from adapterhub_fin.errors import BadCorpus
@@ -20,11 +21,8 @@ from adapterhub_fin_registry.model.knowledge import format_instant
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from adapterhub_fin.plugin.interfaces import Rows
     from adapterhub_fin.recipe.choices import CorpusChoice
     from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe
-
-LATEST = "the latest available_at of the training and validation rows"
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Cut(ABC):
     """
 
     record: Mapping[str, Any]  # the manifest's `corpus`
-    known: KnownAt  # of training and validation
+    known: KnownAt  # of training and validation, known as well as the weakest of their corpora
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -64,6 +62,7 @@ class TextCut(Cut):
 
     splits: Mapping[str, Dataset]
     trained_until: KnownAt  # of training alone, which a tokenizer is trained on
+    inputs: Mapping[str, KnownAt]  # by `corpus:NAME`
 
     @property
     def measured_digest(self) -> str:
@@ -81,37 +80,15 @@ class TextCut(Cut):
         return texts
 
 
-def read_dated(recipe: PretrainRecipe) -> tuple[Rows, list[datetime], KnownAt | None]:
-    """Return the rows of a corpus, when each was available, and the date that is asserted for the undated ones.
-
-    Raises BadCorpus for rows without a text or without a date: a base is dated by its rows.
-    """
-    choice = recipe.corpus
-    assert choice is not None, "shards are read elsewhere"
-    rows = read_texts(choice)
-    if "text" not in rows.table.column_names:
-        raise BadCorpus(
-            f"corpus {choice.called} has no column 'text', which pretraining reads; it has "
-            f"{', '.join(rows.table.column_names)}"
-        )
-    if "available_at" in rows.table.column_names:
-        return rows, dates(rows.table)[0], rows.known
-    if rows.known is None or rows.known.kind == "bounded":
-        raise BadCorpus(
-            f"corpus {choice.called} is undated, and a base knows until the date of its text: name the column of dates "
-            "(available_at) or the table of dates (dates), or state knowledge_end with evidence for all of it"
-        )
-    return rows, [rows.known.at] * len(rows.table), rows.known
-
-
-def read_cut(recipe: PretrainRecipe, after: datetime | None, rows: Any = None) -> TextCut:
+def read_cut(recipe: PretrainRecipe, after: datetime | None, rows: DatedRows | None = None) -> TextCut:
     """Return the rows of a recipe, divided; `after` leaves out what a base that it goes on from could know.
 
     `rows` are those of `read_dated`, where they were read before. Raises BadCorpus, which names the corpus.
     """
-    read, available, declared = rows or read_dated(recipe)
     choice = recipe.corpus
-    assert choice is not None, "read_dated has read it"
+    assert choice is not None, "shards are read elsewhere"
+    read = rows or read_dated(choice)
+    available = read.available
     since = None if recipe.since is None else start_of(recipe.since)
     seen = [
         row
@@ -126,21 +103,18 @@ def read_cut(recipe: PretrainRecipe, after: datetime | None, rows: Any = None) -
     if recipe.test_until is not None:
         parts["test"] = _later(recipe, choice, available)
     splits = {split: read.table.select(indices) for split, indices in parts.items()}
-    known = _latest(available, seen, declared)
-    trained = _latest(available, parts["train"], declared)
-    span = [min(available[row] for row in seen), known.at]
-    record = _record(choice, read, read.table.select(seen), {split: len(rows) for split, rows in parts.items()}, span)
-    return TextCut(record, known, splits, trained)
-
-
-def _latest(available: Sequence[datetime], rows: Sequence[int], declared: KnownAt | None) -> KnownAt:
-    """Return when the last of some rows was available: asserted where that is the date of undated rows."""
-    return latest_known(max(available[row] for row in rows), [] if declared is None else [declared])
+    known = read.known(seen)
+    span = [min(available[row] for row in seen), max(available[row] for row in seen)]
+    record = _record(choice, read, seen, parts, span)
+    inputs = {f"corpus:{name}": each for name, each in known.items()}
+    trained = weakest(read.known(parts["train"]).values())
+    return TextCut(record, weakest(known.values()), splits, trained, inputs)
 
 
 def latest_known(last: datetime, stated: Iterable[KnownAt]) -> KnownAt:
-    """Return how the date of the last of some rows is known: as stated, where it is a date stated for undated rows."""
-    return next((each for each in stated if each.at == last), KnownAt(last, "observed", LATEST))
+    """Return how the date of the last of some rows is known: as well as the weakest of the dates stated until then."""
+    until = [each for each in stated if each.at <= last]
+    return next((each for each in until if each.at == last), weakest([KnownAt(last, "observed", LATEST), *until]))
 
 
 def _later(recipe: PretrainRecipe, choice: CorpusChoice, available: Sequence[datetime]) -> list[int]:
@@ -174,14 +148,22 @@ def _empty(
 
 
 def _record(
-    choice: CorpusChoice, read: Rows, seen: Dataset, counts: Mapping[str, int], span: Sequence[datetime]
+    choice: CorpusChoice,
+    read: DatedRows,
+    seen: Sequence[int],
+    parts: Mapping[str, Sequence[int]],
+    span: Sequence[datetime],
 ) -> dict[str, Any]:
-    """Return the manifest's `corpus`: of the rows that training and validation saw, and none that comes later."""
+    """Return the manifest's `corpus`: of the rows that training and validation saw, and none that comes later.
+
+    Its notes count the copies of texts among these rows, as those of an adapter's corpus do.
+    """
     return {
         "name": choice.name,
         "options": {**portable_options(choice), **read.read},
-        "digest": corpus_digest(seen),
-        "rows": dict(counts),
+        "digest": corpus_digest(read.table.select(seen)),
+        "rows": {split: len(rows) for split, rows in parts.items()},
         "available": [at.astimezone(UTC) for at in span],
         "license": license_of(choice),
+        "notes": copies_in(read.table).notes({"test": [], **parts}),
     }

@@ -14,6 +14,7 @@ from adapterhub_fin.plugin.examples import IGNORED
 if TYPE_CHECKING:
     from torch import Tensor
 
+NO_BLOCK = -1  # the number of an example without a token
 MASK, RANDOM = 0.8, 0.9  # of the tokens to fill in, 80 % are masked, 10 % become another, 10 % stay (arXiv 1810.04805)
 
 
@@ -21,7 +22,8 @@ MASK, RANDOM = 0.8, 0.9  # of the tokens to fill in, 80 % are masked, 10 % becom
 class CausalExamples:
     """Give each block with the next token as the label of each; labels are not shifted again.
 
-    The number of an example counts on from epoch to epoch: `number % len(blocks)` is its block.
+    The number of an example counts on from epoch to epoch: `number % len(blocks)` is its block; NO_BLOCK is one without
+    a token.
     """
 
     blocks: Blocks
@@ -30,7 +32,7 @@ class CausalExamples:
         return len(self.blocks)
 
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
-        block = self.blocks[number % len(self.blocks)]
+        block = self.blocks.padding if number == NO_BLOCK else self.blocks[number % len(self.blocks)]
         labels = np.where(block.following == NOTHING, IGNORED, block.following)
         return {"input_ids": block.tokens, "position_ids": block.positions, "labels": labels}
 
@@ -54,8 +56,9 @@ class MaskedExamples:
         return len(self.blocks)
 
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
-        epoch, index = divmod(number, len(self.blocks))
-        block, draw = self.blocks[index], np.random.default_rng((self.seed, epoch, index))
+        epoch, index = divmod(number, len(self.blocks)) if number != NO_BLOCK else (0, 0)
+        block = self.blocks.padding if number == NO_BLOCK else self.blocks[index]
+        draw = np.random.default_rng((self.seed, epoch, index))
         tokens, labels = block.tokens.copy(), np.full(self.blocks.block, IGNORED, np.int64)
         open_ = np.flatnonzero(~np.isin(block.tokens[: block.length], list(self.special)))
         if len(open_):

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from adapterhub_fin.engine.base.load_base import fingerprint_key, load_config, set_attention
 from adapterhub_fin.engine.base.locks import building
 from adapterhub_fin.engine.base.positions import position_limit
+from adapterhub_fin.engine.base.provenance import libraries
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.pretraining.architecture import build_model, class_for, new_config
 from adapterhub_fin.engine.pretraining.block_heads import BlockHead, mean_loss
+from adapterhub_fin.engine.pretraining.document_masks import keeps_apart
 from adapterhub_fin.engine.pretraining.examples import CausalExamples, MaskedExamples, collate
 from adapterhub_fin.engine.pretraining.tokenizer import special_ids
 from adapterhub_fin.engine.pretraining.whole_model import WholeModel
@@ -66,7 +68,7 @@ def load(prepared: PreparedBase, adapter_name: str) -> LoadedBase:
     from transformers import set_seed
 
     recipe, training = prepared.recipe, prepared.recipe.training
-    check_training(training.for_trainer(), WholeModel(), "pretraining")
+    check_training(prepared.training, WholeModel(), "pretraining")
     _check_device(training.attn_implementation)
     set_seed(training.seed)
     with quiet_loading(), building():
@@ -78,7 +80,8 @@ def load(prepared: PreparedBase, adapter_name: str) -> LoadedBase:
         else:
             config = load_config(prepared.folder)
             _check_positions(config, training.block, str(recipe.base.version))
-            model = class_for(config).from_pretrained(prepared.folder, local_files_only=True, dtype="float32")
+            model = load_model(prepared.folder, config, str(recipe.base.version), prepared.encoder)
+            _check_vocabulary(model, prepared.tokenizer, str(recipe.base.version))
     set_attention(model, training.attn_implementation)
     set_seed(training.seed)
     WholeModel().attach(model, AttachContext(adapter_name))
@@ -101,6 +104,37 @@ def _check_positions(config: Any, block: int, base: str) -> None:
         raise BadRecipe(f"training.block is {block}, and {base} has {limit} positions: lower it")
 
 
+def load_model(folder: Path, config: Any, base: str, encoder: bool) -> PreTrainedModel:
+    """Return the model of a stored base, in float32.
+
+    Raises BadRecipe where it lacks the weights that predict tokens, and where a block's documents would see each other.
+    """
+    model, info = class_for(config).from_pretrained(
+        folder, local_files_only=True, dtype="float32", output_loading_info=True
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise BadRecipe(
+            f"{base} has no weights of {missing[0]}, with which a {config.model_type} predicts tokens: go on from a "
+            "base that was stored with them"
+        )
+    if not (config.model_type == "modernbert" if encoder else keeps_apart(model)):
+        raise BadRecipe(
+            f"{base} is a {config.model_type}, in which the documents of a block would see each other: go on from a "
+            "llama, a modernbert, or a model like a llama"
+        )
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _check_vocabulary(model: Any, tokenizer: Any, base: str) -> None:
+    rows, last = len(model.get_input_embeddings().weight), max(tokenizer.get_vocab().values())
+    if last >= rows:
+        raise BadRecipe(
+            f"the tokenizer of {base} has the id {last}, and its model embeds {rows} tokens: store it with the "
+            "tokenizer that it was trained with"
+        )
+
+
 def bind_base(loaded: LoadedBase, run_folder: RunFolder) -> None:
     """Record what a run reads in its folder, or compare with what is recorded there.
 
@@ -117,6 +151,7 @@ def bind_base(loaded: LoadedBase, run_folder: RunFolder) -> None:
         "tokenizer": describe_tokenizer(prepared.tokenizer)["tokenizer_digest"],
         **before,
         "number of processes": world_size(),
+        "set of libraries": libraries(),
     }
     run_folder.bind(inputs)
 
@@ -140,7 +175,7 @@ def new_trainer(loaded: LoadedBase, folder: Path, title: str) -> BlockTrainer:
         adapter_name=loaded.adapter_name,
         checkpoint_steps=training.checkpoint_steps,
         model=loaded.model,
-        args=arguments(training.for_trainer(), len(train), LOSS, folder, str(recipe.name)),
+        args=arguments(loaded.prepared.training, len(train), LOSS, folder, str(recipe.name)),
         train_dataset=train,
         eval_dataset=loaded.examples("validation"),
         data_collator=collate,

@@ -59,6 +59,11 @@ class Blocks:
         return self._packed(number) if self.packing else self._alone(number)
 
     @property
+    def padding(self) -> Block:
+        """Return a block without a token: it fills up a batch that several processes share, and predicts nothing."""
+        return self._joined([])
+
+    @property
     def predicted(self) -> int:
         """Return how many tokens all blocks predict: all but the first of each document."""
         return self.tokens - len(self.documents)

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base.fingerprint import tokenizer_digest
+from adapterhub_fin.engine.base.load_base import load_config
 from adapterhub_fin.engine.base.train_tokenizer import train_tokenizer, wrapped
 from adapterhub_fin.engine.data.corpus import check_there
+from adapterhub_fin.engine.pretraining.architecture import is_encoder
 from adapterhub_fin.engine.pretraining.cut import Cut, read_cut
 from adapterhub_fin.engine.pretraining.packing import Blocks
 from adapterhub_fin.engine.pretraining.shard_cut import known_of_tokenizer, read_shards
 from adapterhub_fin.engine.pretraining.tokenizer import encode_documents, load_tokenizer
-from adapterhub_fin.engine.training.arguments import total_steps
+from adapterhub_fin.engine.training.arguments import steps_of_an_epoch, total_steps
 from adapterhub_fin.errors import BadRecipe, LookAhead
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.plugin.progress_lines import announce
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedTokenizerBase
 
+    from adapterhub_fin.engine.data.dated_rows import DatedRows
     from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe
+    from adapterhub_fin.recipe.recipe import Training
     from adapterhub_fin_registry import Registry, Version
 
 LN2 = math.log(2)
@@ -68,9 +72,27 @@ class PreparedBase:
         return None if self.parent is None else self.parent.files
 
     @property
+    def training(self) -> Training:
+        """Return the options of the trainer; `tokens` are a number of steps on these blocks."""
+        options = self.recipe.training
+        if options.tokens is None:
+            return options.for_trainer()
+        blocks, once = self.parts["train"].blocks, options.for_trainer(1)
+        passes, rest = divmod(options.tokens, blocks.tokens)
+        an_epoch = steps_of_an_epoch(once, len(blocks))
+        begun = math.ceil(rest * len(blocks) / (blocks.tokens * options.batch_size))  # the last step may be smaller
+        return options.for_trainer(passes * an_epoch + min(begun, an_epoch))
+
+    @property
     def steps(self) -> int:
         """Count the optimizer steps, unless training stops early."""
-        return total_steps(self.recipe.training.for_trainer(), len(self.parts["train"].blocks))
+        return total_steps(self.training, len(self.parts["train"].blocks))
+
+    def tokens(self, steps: int) -> int:
+        """Return how many tokens so many steps train on, without padding; in a begun epoch, blocks hold their mean."""
+        blocks = self.parts["train"].blocks
+        passes, begun = divmod(steps, steps_of_an_epoch(self.training, len(blocks)))
+        return passes * blocks.tokens + round(begun * self.recipe.training.batch_size * blocks.tokens / len(blocks))
 
     def facts(self) -> list[tuple[str, Any]]:
         """Return what the run would read and do, by name."""
@@ -82,7 +104,7 @@ class PreparedBase:
             ("vocabulary", f"{len(self.tokenizer):,}"),
             ("blocks", f"{len(blocks):,} of {training.block} tokens, {filled:.0%} filled"),
             ("steps", f"{self.steps:,}"),
-            ("tokens trained on", f"{self.steps * training.batch_size * training.block:,}"),
+            ("tokens trained on", f"{self.tokens(self.steps):,}"),
             ("knowledge end", format_instant(max(each.at for each in self.known.values()))),
         ]
 
@@ -99,7 +121,9 @@ class PreparedBase:
         }
 
 
-def prepare_base(recipe: PretrainRecipe, registry: Registry | None = None, rows: Any = None) -> PreparedBase:
+def prepare_base(
+    recipe: PretrainRecipe, registry: Registry | None = None, rows: DatedRows | None = None
+) -> PreparedBase:
     """Return the checked run of a recipe; no weight is read.
 
     `rows` are those of `read_dated`, where they were read before. Raises BadRecipe, UnknownName, BadCorpus, NotFound
@@ -116,7 +140,7 @@ def prepare_base(recipe: PretrainRecipe, registry: Registry | None = None, rows:
         return _prepare_shards(recipe, parent)
     cut = read_cut(recipe, None if parent is None else end_of(parent), rows)
     assert recipe.corpus is not None, "the cut was read from it"
-    known = {f"corpus:{recipe.corpus.name}": cut.known}
+    known = dict(cut.inputs)
     shape = recipe.new_shape
     if parent is not None:
         known["base"] = known_of(parent)
@@ -129,7 +153,7 @@ def prepare_base(recipe: PretrainRecipe, registry: Registry | None = None, rows:
         known[f"tokenizer:{recipe.corpus.name}"] = cut.trained_until
         trained = train_tokenizer(cut.texts("train"), shape.tokenizer.train, shape.new)
         tokenizer = _of_new_model(wrapped(trained, shape.new), recipe)
-    encoder = shape.new == "modernbert" if shape is not None else tokenizer.mask_token_id is not None
+    encoder = is_encoding(recipe, parent)
     _check_special(tokenizer, encoder, f"base.tokenizer.version {reference}")
     parts = {split: _part(recipe, cut.texts(split), tokenizer, encoder) for split in cut.splits}
     return PreparedBase(recipe, cut, parent, tokenizer, known, parts, encoder)
@@ -150,8 +174,7 @@ def _prepare_shards(recipe: PretrainRecipe, parent: Version | None) -> PreparedB
                 f"shards {recipe.shards} are of another tokenizer than {recipe.base.version}: tokenize with the base's "
                 "own, whose folder `ahf path` gives"
             )
-    shape = recipe.new_shape
-    encoder = shape.new == "modernbert" if shape is not None else tokenizer.mask_token_id is not None
+    encoder = is_encoding(recipe, parent)
     _check_special(tokenizer, encoder, f"the tokenizer of shards {recipe.shards}")
     parts = {}
     for split, documents in cut.documents.items():
@@ -165,6 +188,17 @@ def _of_new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) ->
     assert recipe.new_shape is not None, "a stored base has a tokenizer"
     tokenizer.model_max_length = recipe.new_shape.positions or recipe.training.block
     return tokenizer
+
+
+def is_encoding(recipe: PretrainRecipe, parent: Version | None) -> bool:
+    """Return whether the model fills in masked tokens: by its shape, or by the base that it goes on from.
+
+    Its tokenizer doesn't tell: many that write on have a token for masking too.
+    """
+    if recipe.new_shape is not None:
+        return recipe.new_shape.new == "modernbert"
+    assert parent is not None, "a recipe without a shape goes on from a base"
+    return is_encoder(load_config(parent.files))
 
 
 def _part(recipe: PretrainRecipe, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, encoder: bool) -> Part:

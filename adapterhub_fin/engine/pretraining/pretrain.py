@@ -140,7 +140,7 @@ def _run(loaded: LoadedBase, registry: Registry, run_folder: RunFolder, title: s
         validation=validation,
         parameters=loaded.parameters,
         steps=steps,
-        tokens=steps * recipe.training.batch_size * recipe.training.block,
+        tokens=loaded.prepared.tokens(steps),
         losses=losses_by_epoch(trainer.state.log_history),
         history=history,
     )

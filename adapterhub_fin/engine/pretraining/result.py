@@ -22,7 +22,7 @@ class Pretrained:
     validation: Mapping[str, float]
     parameters: int
     steps: int
-    tokens: int  # that the model was trained on, padding and repeats included
+    tokens: int  # that the model was trained on, with repeats and without padding
     losses: Sequence[float]  # of training, by epoch
     history: History = field(default_factory=dict, repr=False)  # by step: loss, rate and so on
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.data.corpus import check_there
-from adapterhub_fin.engine.pretraining.cut import TextCut, read_cut, read_dated
+from adapterhub_fin.engine.data.dated_rows import DatedRows, read_dated
+from adapterhub_fin.engine.pretraining.cut import TextCut, read_cut
 from adapterhub_fin.engine.pretraining.prepare import end_of, find_earlier, prepare_base
 from adapterhub_fin.engine.pretraining.pretrain import Source, read_pretrain_recipe, run_base
 from adapterhub_fin.engine.training.run_folder import refuse_both
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Registry, Version
 
 log = logging.getLogger(__name__)
-APART = ("corpus", "description", "license", "tags")  # keys of a recipe that no weight depends on
+APART = ("corpus", "description", "license", "tags", "test_until")  # keys of a recipe that no weight depends on
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def pretrain_series(
     return done
 
 
-def plan_vintages(recipe: PretrainRecipe, registry: Registry | None = None) -> tuple[Any, list[PlannedVintage]]:
+def plan_vintages(recipe: PretrainRecipe, registry: Registry | None = None) -> tuple[DatedRows, list[PlannedVintage]]:
     """Return the rows that `read_dated` gives, and every window of the schedule with its own, oldest first.
 
     Imports no torch. Raises BadRecipe without a schedule, and BadCorpus for a window without rows.
@@ -125,8 +126,8 @@ def plan_vintages(recipe: PretrainRecipe, registry: Registry | None = None) -> t
     if recipe.schedule is None or recipe.corpus is None:
         raise BadRecipe("the recipe has no schedule: use ahf.pretrain, or give one (schedule.windows, start)")
     check_there(recipe.check().corpus)  # type: ignore[arg-type]
-    rows = read_dated(recipe)
-    available, planned = rows[1], list[PlannedVintage]()
+    rows = read_dated(recipe.corpus)
+    available, planned = rows.available, list[PlannedVintage]()
     windows = list(recipe.schedule.until(max(available).date()))
     if not windows:
         raise BadCorpus(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base.load_base import fingerprint_key
+from adapterhub_fin.engine.base.provenance import libraries
 from adapterhub_fin.engine.evaluation.metrics import measured
 from adapterhub_fin.engine.inference.find import is_same_head
 from adapterhub_fin.engine.training.distributed import is_first, world_size
@@ -32,7 +33,7 @@ def bind_inputs(loaded: LoadedRun, run_folder: RunFolder) -> None:
     start = {} if loaded.start is None else {"start": loaded.start.version.digest}
     stages = {f"stage {n}": stage.record["digest"] for n, stage in enumerate(loaded.corpora.stages, 1)}
     inputs = {"corpus": loaded.corpora.record["digest"], **stages, "base": fingerprint_key(loaded.base), **start}
-    run_folder.bind({**inputs, "number of processes": world_size()})
+    run_folder.bind({**inputs, "number of processes": world_size(), "set of libraries": libraries()})
 
 
 def attach_adapter(loaded: LoadedRun) -> tuple[LoadedRun, nn.Module]:

@@ -41,6 +41,7 @@ class TextTokenizer:
             raise BadRecipe(f"the tokenizer of {folder} is not a fast one: convert it to {FILE}")
         self._fast.no_truncation()
         self._fast.no_padding()
+        self._fast.encode_special_tokens = True  # a text that spells one, such as </s>, ends nothing
         self.vocabulary = max(tokenizer.get_vocab().values()) + 1  # ids may have gaps
         self.digest = tokenizer_digest(tokenizer)
         encoder = tokenizer.mask_token is not None
