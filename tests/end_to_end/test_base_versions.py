@@ -379,6 +379,19 @@ def test_adapters_on_two_vintages_stay_apart(vintages: list[Version]) -> None:
     assert "acme/ab" not in ahf.Registry().names()
 
 
+def test_a_merge_names_the_stored_base_that_one_parent_has(stored: Store, encoder: Path) -> None:
+    """One was trained on the folder before it was stored: the weights are those of the version."""
+    dated = {"knowledge_end": "2013-12-31", "evidence": "its card"}
+    train_on({"path": str(encoder), **dated}, "acme/a")
+    base = stored()
+    train_on("acme/fin@1", "acme/b", training={"max_steps": 3, "batch_size": 8, "max_length": 32})
+    for order in (["acme/a@1", "acme/b@1"], ["acme/b@1", "acme/a@1"]):
+        merged = ahf.merge(order, weights=[0.5, 0.5], into="acme/ab").version.manifest
+        assert merged.base.version is not None and merged.base.version.digest == base.digest
+    shutil.rmtree(ahf.Registry().resolve("acme/a@1").folder)
+    assert ahf.load("acme/ab").predict(["Up"])
+
+
 def test_an_adapter_that_dates_its_base_too_early_is_refused(vintages: list[Version], tmp_path: Path) -> None:
     """Its own manifest is all that `as_of` reads: nothing but the base shows that the date is wrong."""
     version = train_on("acme/fin@2")
