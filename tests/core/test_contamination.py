@@ -416,6 +416,10 @@ def test_levels_that_mean_nothing_are_refused() -> None:
         ({"power": 0.2}, "power is 0.2"),
         ({"batch_size": 0}, "batch_size"),
         ({"end": "soon"}, "knowledge_end 'soon' is no date"),
+        (
+            {"end": datetime(2013, 12, 31, 12)},
+            "'2013-12-31T12:00:00' is no date: write 2021-06-30 or",
+        ),
     ):
         with pytest.raises(BadRecipe, match=message):
             ahf.contamination(Path(__file__).parent, **{"end": "2013-12-31", **options})  # type: ignore[arg-type]

@@ -169,6 +169,11 @@ def test_text_that_comes_later_changes_nothing_and_a_false_date_is_beyond_detect
     stored_base(written(path, backdated), encoder)
     assert ahf.verify_against("acme/fin@2", path).agrees, "rows don't tell that a date is false"
     assert not ahf.verify_against("acme/fin@1", path).agrees
+    weights = ahf.Registry().resolve("acme/fin@2").files / "model.safetensors"
+    weights.chmod(0o600)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(ahf.Corrupted, match="model.safetensors"):
+        ahf.verify_against("acme/fin@2", path)
 
 
 def test_other_corpora_are_refused(choice: CorpusChoice, encoder: Path, tmp_path: Path) -> None:

@@ -211,6 +211,10 @@ def test_a_base_without_a_date_is_bounded_by_now(encoder: Path, tmp_path: Path) 
     [known] = added.version.manifest.knowledge.inputs
     assert known.kind == "bounded" and before <= added.version.knowledge_end
     assert added.version.manifest.tags == ("tiny",) and not added.dropped
+    vintage = {"repository": "manelalab/chrono-bert-v1-20131231"}
+    for stated, end in (({}, "2014-01-01"), ({"knowledge_end": "2010-12-31", "evidence": "the paper"}, "2011-01-01")):
+        known_version = ahf.add_base(encoder, "acme/chrono", **vintage, **stated).version
+        assert known_version.manifest.knowledge.end == f"{end}T11:59:59.999999Z"  # what is stated, else the plugin's
     with pytest.raises(ahf.BadRecipe, match="go together"):
         ahf.add_base(encoder, "acme/fin", knowledge_end="2013-12-31")
     with pytest.raises(ahf.NotAnAdapter, match="take it in as a base"):
@@ -271,6 +275,8 @@ def walk(rows: Path, base: Any, **changes: Any) -> dict[str, Any]:
 def test_a_window_takes_the_newest_base_from_before_its_cut_off(vintages: list[Version], rows: Path) -> None:
     planned = ahf.preview_series(walk(rows, {"version": "acme/fin"}))
     assert [window.recipe.base.version for window in planned] == ["acme/fin@2", "acme/fin@2"]
+    earlier = ahf.preview_series(walk(rows, {"version": "acme/fin", "as_of": "2020-01-01"}))
+    assert [window.recipe.base.version for window in earlier] == ["acme/fin@1", "acme/fin@1"]  # as it says itself
     series = ahf.train_series(walk(rows, {"version": "acme/fin"}))
     for step in series.steps:
         recorded = step.version.manifest.base.version
@@ -346,6 +352,12 @@ def test_dated_rows_are_each_answered_on_their_own_vintage(vintages: list[Versio
     dated = ahf.versions_as_of("acme/walk", ["2020-04-01", "2020-04-02", "2021-12-31"])
     bases = {adapter.reference: adapter.manifest.base.version for adapter, _ in ahf.load_versions(dated)}
     assert [bases[f"acme/walk@{number}"].digest for number in (1, 2)] == [vintages[1].digest, vintages[2].digest]
+    between = "2021-03-31T23:59:59Z"  # the end of the later base to the second, after its adapter's own rows
+    for include_base, number in ((True, 1), (False, 2)):
+        [version] = ahf.versions_as_of("acme/walk", [between], include_base=include_base)
+        assert version is not None and version.number == number
+    [version] = ahf.versions_as_of("acme/walk", ["2021-03-31T23:59:59.000001Z"])
+    assert version is not None and version.number == 2
 
 
 def test_one_vintage_after_the_other_is_in_memory(vintages: list[Version]) -> None:
@@ -392,11 +404,13 @@ def test_a_merge_names_the_stored_base_that_one_parent_has(stored: Store, encode
     assert ahf.load("acme/ab").predict(["Up"])
 
 
-def test_an_adapter_that_dates_its_base_too_early_is_refused(vintages: list[Version], tmp_path: Path) -> None:
+def test_an_adapter_that_dates_its_base_too_early_is_refused(
+    vintages: list[Version], stored: Store, tmp_path: Path
+) -> None:
     """Its own manifest is all that `as_of` reads: nothing but the base shows that the date is wrong."""
     version = train_on("acme/fin@2")
 
-    def dated(at: str) -> Version:
+    def dated(at: str, version: Version = version) -> Version:
         inputs = [
             entry.model_copy(update={"at": at}) if entry.input == "base" else entry
             for entry in version.manifest.knowledge.inputs
@@ -412,6 +426,11 @@ def test_an_adapter_that_dates_its_base_too_early_is_refused(vintages: list[Vers
     ):
         ahf.load(early)
     assert ahf.load(dated("2020-03-31T23:59:59Z")).predict(["Up"])
+    old = stored("acme/old", folder=tiny_encoder(tmp_path / "old", seed=7))
+    until_2018 = dated("2010-01-01T00:00:00Z", train_on("acme/old@1"))  # its own rows are later than its base
+    assert until_2018.knowledge_end > old.knowledge_end
+    with pytest.raises(ahf.LookAhead, match="its base knows until 2010-01-01T00:00:00Z, and that base, acme/old@1"):
+        ahf.load(until_2018)
     assert ahf.load(dated("2021-03-31T23:59:59Z")).predict(["Up"])  # more than it is: never too early
 
 

@@ -146,6 +146,27 @@ def test_a_masked_model_tells_every_option_of_one_length(tmp_path: Path, monkeyp
     assert found.before.right == 1.0 and found.uneven == 0 and found.verdict == "no sign", found.sentence
 
 
+def test_a_stored_base_is_asked_by_its_reference(twins: Twins) -> None:
+    added = ahf.add_base(twins.strict, "acme/fin", knowledge_end=END, evidence="trained in this test").version
+    found = ahf.contamination("acme/fin@1", twins.probes)
+    assert (found.base, found.verdict, found.end) == ("acme/fin@1", "no sign", added.knowledge_end)
+    assert found.evidence == f"knowledge end of the base acme/fin@1, {added.digest}"
+    later = ahf.contamination(added.digest, twins.probes, end="2012-06-30")  # what a call says counts
+    assert (later.evidence, later.before.probes, later.base) == ("given with the call", 90, added.digest)
+    weights = added.files / "model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(ahf.Corrupted, match="model.safetensors of acme/fin@1"):
+        ahf.contamination("acme/fin@1", twins.probes)
+    for name, error, message in (
+        ("no such", BadRecipe, "an id reads org/model; a folder goes under path"),
+        ("acme/fin@9", ahf.NotFound, "there is no acme/fin@9"),
+    ):
+        with pytest.raises(error, match=message) as refused:
+            ahf.contamination(name, twins.probes, end=END)
+        assert "\n" not in str(refused.value)
+
+
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(group, ["contamination", *map(str, arguments)])
 

@@ -122,9 +122,13 @@ def test_adapters_of_every_registry_count(tmp_path: Path, base: StoreBase, adapt
         chain.delete("acme/fin")
     with pytest.raises(NotFound):
         chain.delete("acme/nowhere@1")
+    adapter("acme/theirs", first, seed=1, registry=team)
     copy = home.add(first.files, first.manifest, name="desk/fin")
     assert chain.delete("acme/fin@1").name == "acme/fin"
-    with pytest.raises(Refused, match="desk/fin@1 is the base of acme/tone@1"):
+    with pytest.raises(Refused, match="desk/fin@1 is the base of acme/theirs@1, and no other"):
+        chain.delete(copy.digest)
+    team.delete("acme/theirs@1")
+    with pytest.raises(Refused, match="desk/fin@1 is the base of acme/tone@1, and no other"):
         chain.delete(copy.digest)
     chain.delete(copy.digest, allow_orphans=True, reason="its license ended")
     assert chain.delete("acme/tone@1").name == "acme/tone"
