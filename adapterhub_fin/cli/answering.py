@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.inference.adapter import Adapter
-    from adapterhub_fin_registry import Manifest, Version
+    from adapterhub_fin_registry import Version
 
 
 def load_to_answer(
@@ -20,7 +20,7 @@ def load_to_answer(
     base: str | None,
     download: bool,
     fold: bool,
-    check: Callable[[Manifest], object] = lambda manifest: None,
+    check: Callable[[Version], object] = lambda version: None,
 ) -> Adapter:
     """Return the loaded adapter, or refuse before torch is imported if its head doesn't support the command.
 
@@ -31,7 +31,7 @@ def load_to_answer(
 
     location = located(reference, None, as_of, include_base, lock)
     _check_head(location.version, command)
-    check(location.version.manifest)
+    check(location.version)
     from adapterhub_fin import load
 
     return load(location.version, base=base, registry=location.registry, download=download, fold=fold)

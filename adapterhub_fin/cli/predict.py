@@ -26,7 +26,7 @@ from adapterhub_fin.cli.options import (
 from adapterhub_fin.plugin.console import json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry import Manifest
+    from adapterhub_fin_registry import Manifest, Version
 
 
 @click.command("predict")
@@ -103,11 +103,11 @@ def command(
     inputs = [] if table is not None else read_texts(texts, file)
     reading = reading_options(overrides)
 
-    def check(manifest: Manifest) -> None:
+    def check(version: Version) -> None:
         from adapterhub_fin.engine.inference.table_reading import TableTexts
 
         if table is not None:
-            TableTexts.of(table, manifest, text_columns, reading)
+            TableTexts.of(table, version, text_columns, reading)
 
     adapter = load_to_answer(
         "predict",

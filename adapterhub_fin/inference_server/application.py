@@ -89,11 +89,14 @@ def _model(guard: Guard, models: Models, pool: Pool) -> Endpoint:
     def facts(model: str) -> dict[str, object]:
         [ask] = pool.asks([""], model)
         assert ask.version is not None, "without as_of every row has its version"
-        if not models.serves(ask.version, pool.home(ask.version)):
-            raise ApiError(
-                404, f"{ask.version.reference} is for another base than this server's", code="model_not_found"
-            )
-        return model_facts(model, ask.version)
+        try:
+            if not models.serves(ask.version, pool.home(ask.version)):
+                raise ApiError(
+                    404, f"{ask.version.reference} is for another base than this server's", code="model_not_found"
+                )
+            return model_facts(model, ask.version)
+        finally:
+            ask.version.forget()  # the pool remembers versions, and needs nothing more of this one's manifest
 
     async def one(request: Request) -> Response:
         await guard.check(request)

@@ -8,6 +8,7 @@ server that loads versions for weeks would grow by them, so that versions are re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +40,7 @@ class StoredTensors(Mapping[str, "Tensor"]):
         torch.Size([3, 64])
     """
 
-    def __init__(self, header: Mapping[str, TensorInfo], data: Path | bytearray, size: int, called: str) -> None:
+    def __init__(self, header: Mapping[str, TensorInfo], data: Path | bytearray | mmap, size: int, called: str) -> None:
         self.header, self._size, self._called = header, size, called
         self._data = data if isinstance(data, Path) else torch.frombuffer(data, dtype=torch.uint8)
         self._start = size - max((info.stop for info in header.values()), default=0)
@@ -54,7 +55,7 @@ class StoredTensors(Mapping[str, "Tensor"]):
         return cls(read_header(path, called), path, path.stat().st_size, called or str(path))
 
     @classmethod
-    def of(cls, data: bytearray, called: str) -> StoredTensors:
+    def of(cls, data: bytearray | mmap, called: str) -> StoredTensors:
         """Return the tensors of a file's bytes; whoever writes into one writes into them. Raises NotAnAdapter."""
         return cls(parse_header(data, called), data, len(data), called)
 

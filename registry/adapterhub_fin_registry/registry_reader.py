@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.search.index import Index
     from adapterhub_fin_registry.search.page import Page
     from adapterhub_fin_registry.storage.lineage import Lineage
+    from adapterhub_fin_registry.storage.verify import Contents
 
 AsOf = str | date | datetime
 _log = logging.getLogger(__name__)
@@ -269,7 +270,7 @@ class RegistryReader:
         self._verified(version)
         return version.files
 
-    def read_files(self, version: Version, paths: Collection[str]) -> dict[str, bytearray]:
+    def read_files(self, version: Version, paths: Collection[str]) -> dict[str, Contents]:
         """Verify a version's files as `path` does, and return the verified bytes of those at some paths.
 
         Each of them is read once, so that nothing can change between its verification and its use. Paths that the
@@ -277,7 +278,7 @@ class RegistryReader:
         """
         return self._verified(self.resolve(version), paths)
 
-    def _verified(self, version: Version, paths: Collection[str] = ()) -> dict[str, bytearray]:
+    def _verified(self, version: Version, paths: Collection[str] = ()) -> dict[str, Contents]:
         """Verify a version that was resolved, and return the bytes of some files. Raises as `path`."""
         from adapterhub_fin_registry.io.hash_cache import remembered
         from adapterhub_fin_registry.storage.verify import verify_files

@@ -104,7 +104,46 @@ def test_what_a_pool_remembers_is_bounded_and_freed(stock: Any, encoder: Path, m
     gc.collect()
     assert not any(resident() for resident, _ in seen)
     assert sum(version() is not None for _, version in seen) <= 2
-    assert not any("manifest" in each.version.__dict__ for each in resolver._remembered._values.values())
+
+
+def test_the_loads_of_versions_are_counted_for_those_loaded_last(
+    stock: Any, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adapterhub_fin.engine.pool import residents
+
+    monkeypatch.setattr(residents, "COUNTED", 2)
+    pool = ahf.pool(encoder, registry=stock)
+    for name in (*TONES[:3], TONES[1]):
+        pool.predict(TEXTS, name)
+        pool.evict(name)
+    assert pool.stats().loads == 4
+    assert pool.stats().loads_by == {f"{TONES[2]}@1": 1, f"{TONES[1]}@1": 2}
+
+
+def test_what_a_resident_keeps_of_its_manifest_is_counted(stock: Any, encoder: Path) -> None:
+    """What is parsed of it takes more memory than a small adapter, and no answer needs it."""
+    from adapterhub_fin.engine.pool.queueing import Kind
+
+    pool = ahf.pool(encoder, registry=stock)
+    for name in (TONES[0], "t/dora"):
+        pool.predict(TEXTS, name)
+    for name in (TONES[0], "t/vectors", "t/dora"):
+        asks = pool.asks(TEXTS, name)
+        Kind.of("embed", {}).check(asks[0])  # as serving does before the version is loaded, and after
+        pool.embed(asks)
+        Kind.of("embed", {}).check(asks[1])
+    unused = pool.asks(TEXTS, TONES[2])[0]
+    Kind.of("predict", {}).check(unused)
+    assert unused.version is not None and not {"manifest", "data"} & unused.version.__dict__.keys()
+    for resident, _, _ in pool._residents.listed():
+        assert not {"manifest", "data"} & resident.version.__dict__.keys(), resident.reference
+        if resident.adapter is not None:
+            tensors = list(resident.adapter.model.parameters())
+        else:
+            tensors = [tensor for change in resident.changes.values() for tensor in change.tensors]
+            tensors += [] if resident.shell is None else resident.shell.parameters()
+        storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
+        assert resident.bytes == sum(storages.values()) + len(resident.version.manifest_bytes)
 
 
 def test_what_was_used_last_is_kept() -> None:

@@ -14,7 +14,7 @@ from adapterhub_fin.engine.base.locks import computing, tokenizing
 from adapterhub_fin.engine.base.padding import aligned_padding
 from adapterhub_fin.engine.data.batches import check_batch_size, on_device
 from adapterhub_fin.engine.inference.embedding import Embedding
-from adapterhub_fin.engine.inference.rows import Row, input_rows
+from adapterhub_fin.engine.inference.rows import Row, input_rows, text_columns
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText
 from adapterhub_fin.plugin.examples import encode_inputs
 from adapterhub_fin.plugin.options import checked
@@ -86,7 +86,7 @@ class Adapter:
         `rows` are texts, or rows as `predict` takes them. Raises BadText for a row that can't be read, and BadRecipe
         where the version has no head.
         """
-        return self._outputs(input_rows(rows, "logits", self.manifest), batch_size, progress)
+        return self._outputs(input_rows(rows, "logits", text_columns(self.version)), batch_size, progress)
 
     def predict(self, rows: Any, batch_size: int = 32, *, progress: bool = False) -> Sequence[Any]:
         """Return one typed answer for each row, in the order given; `progress` draws a bar on a terminal.
@@ -99,7 +99,7 @@ class Adapter:
             >>> adapter.predict(["Margins widened."])[0].label
             'positive'
         """
-        if not (read := input_rows(rows, "predict", self.manifest)):
+        if not (read := input_rows(rows, "predict", text_columns(self.version))):
             return []
         outputs = self._outputs(read, batch_size, progress)
         assert self.head is not None, "_outputs refuses a version without a head"
@@ -144,7 +144,7 @@ class Adapter:
         `rows` are texts, or rows as `predict` takes them. Options are pooling (mean, first, last, max), layer (-1 is
         the last) and normalize.
         """
-        read = input_rows(rows, "embed", self.manifest)
+        read = input_rows(rows, "embed", text_columns(self.version))
         embedding = checked(Embedding, options, "embed")
 
         def vectors(batch: dict[str, Tensor]) -> Tensor:

@@ -86,7 +86,7 @@ def embed_table(
         reason = f"{fit.onto.reference} and the texts that it was aligned on are known until {instant_text(fit.until)}"
         rows = rows.without(fit.refused(rows), lambda row: reason, skip=skip_refused)
     versions = {version.digest: version for version in (*rows.versions, *([fit.onto] if fit else []))}
-    texts = {digest: TableTexts(source, version.manifest, names, form) for digest, version in versions.items()}
+    texts = {digest: TableTexts(source, version, names, form) for digest, version in versions.items()}
     for of_version in texts.values():
         of_version.check()
     loaded = load_versions([*versions.values()], base=base, registry=rows.registry, download=download)

@@ -52,7 +52,7 @@ def predict_table(
     """
     source, target = Path(table).expanduser(), Path(out).expanduser()
     check_suffix(target)
-    texts = TableTexts.of(source, adapter.manifest, text, reading or {})
+    texts = TableTexts.of(source, adapter.version, text, reading or {})
     count, columns, faults = 0, list[str](), Faults()
     size = count_rows(source) if progress and source.is_file() else 0
     with written_rows(target, source) as write, bar("answering", size, shown=progress) as advance:

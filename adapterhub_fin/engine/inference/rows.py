@@ -8,26 +8,25 @@ from typing import Any
 from adapterhub_fin.errors import BadText
 from adapterhub_fin.plugin.memory import listed_rows, table_library
 from adapterhub_fin.plugin.texts import check_messages, check_rows, check_text, joined_tokens
-from adapterhub_fin_registry import Manifest
+from adapterhub_fin_registry import Version
 
 Row = Mapping[str, Any]
 
 
-def input_rows(given: Any, call: str, manifest: Manifest, first: int = 0) -> list[Row]:
+def input_rows(given: Any, call: str, columns: Sequence[str], first: int = 0) -> list[Row]:
     """Return rows with `text` or `messages`, of texts, mappings or a table of pandas, polars, pyarrow or datasets.
 
-    The text is in the columns that the version's own corpus read it from, if a row has them, else in `text`; a row with
-    `messages` is a conversation. Other columns stay, such as `features`. `first` is the number of the first row in
-    messages. Raises BadText, which names the row, for one that can't be read.
+    The text is in `columns`, those of the version's own corpus (see `text_columns`), if a row has them, else in `text`;
+    a row with `messages` is a conversation. Other columns stay, such as `features`. `first` is the number of the first
+    row in messages. Raises BadText, which names the row, for one that can't be read.
     """
     rows = listed_rows(given) if table_library(given) else check_rows(given, call, "text")
-    columns = text_columns(manifest)
     return [_row(row, f"{call}: ", number, columns) for number, row in enumerate(rows, first)]
 
 
-def text_columns(manifest: Manifest) -> tuple[str, ...]:
+def text_columns(version: Version) -> tuple[str, ...]:
     """Return the columns that a version's own corpus read the text from; empty if it names none."""
-    options = manifest.corpus.options if manifest.corpus is not None else {}
+    options = version.corpus_options
     text = options.get("text")
     names = (text,) if isinstance(text, str) else tuple(text or ())
     renamed = options.get("rename") or {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from adapterhub_fin.plugin.heads import HeadImplementation
-    from adapterhub_fin_registry import Manifest
+    from adapterhub_fin_registry import Manifest, Version
 
 T = TypeVar("T")
 
@@ -70,20 +70,20 @@ class TableTexts:
     """Take the text of a table's rows, from the columns `names`, or from those that the version was trained on."""
 
     source: Path
-    manifest: Manifest
+    version: Version
     names: tuple[str, ...]
     reading: TableReading
 
     @classmethod
     def of(
-        cls, source: Path, manifest: Manifest, text: str | Sequence[str] | None, given: Mapping[str, Any]
+        cls, source: Path, version: Version, text: str | Sequence[str] | None, given: Mapping[str, Any]
     ) -> TableTexts:
         """Check how a table is read, and that it can be: that it has rows with a column of the text.
 
         Imports no torch. Raises BadRecipe for wrong options or columns, and BadCorpus for a file that can't be read.
         """
         names = (text,) if isinstance(text, str) else tuple(text or ())
-        texts = cls(source, manifest, names, table_reading(manifest, source, given))
+        texts = cls(source, version, names, table_reading(version.manifest, source, given))
         texts.check()
         return texts
 
@@ -100,14 +100,14 @@ class TableTexts:
             near = get_close_matches(missing[0], map(str, row.cells), n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
             raise BadRecipe(f"the table has no column {missing[0]!r}; it has {', '.join(map(str, row.cells))}{meant}")
-        own = text_columns(self.manifest)
+        own = text_columns(self.version)
         if not self.names and not {"text", "messages"} & row.cells.keys() and not (own and {*own} <= row.cells.keys()):
             faults = Faults()
             self._caught(row, faults, self._read)
             faults.check("predict", BadText)
 
     def _read(self, row: TableRow) -> list[Row]:
-        return input_rows([self.row(row)], "predict", self.manifest)
+        return input_rows([self.row(row)], "predict", text_columns(self.version))
 
     def row(self, row: TableRow) -> Row:
         """Return what is answered for a row: its cells, or the text alone where its columns are named.

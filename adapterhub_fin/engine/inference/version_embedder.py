@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.inference.rows import Row, input_rows
+from adapterhub_fin.engine.inference.rows import Row, input_rows, text_columns
 from adapterhub_fin.engine.inference.table_reading import TableTexts
 from adapterhub_fin.errors import BadText
 from adapterhub_fin.plugin.faults import Faults
@@ -35,7 +35,7 @@ class VersionEmbedder:
         """
         if not faults.count and all(row.fault is None for row in rows):
             try:
-                read = input_rows([self.texts.row(row) for row in rows], "embed", self.adapter.manifest)
+                read = input_rows([self.texts.row(row) for row in rows], "embed", text_columns(self.adapter.version))
                 return read, self.adapter.embed(read, self.batch_size, **self.options)
             except BadText:
                 self.texts.collect(rows, self.adapter, faults)

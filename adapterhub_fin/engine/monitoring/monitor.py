@@ -86,7 +86,7 @@ def monitor(
         check_installed()
     registry, version = located(reference, registry, as_of, include_base, lock)
     source = Path(table).expanduser()
-    texts = TableTexts.of(source, version.manifest, text, reading)
+    texts = TableTexts.of(source, version, text, reading)
     if source.is_file() and next(table_rows(source, texts.reading.form), None) is None:
         raise _empty(source)
     outcomes = None if evaluation is None else _outcomes(registry, version, evaluation)

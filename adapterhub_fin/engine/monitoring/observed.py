@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.data.labels import labels_in
-from adapterhub_fin.engine.inference.rows import Row, input_rows
+from adapterhub_fin.engine.inference.rows import Row, input_rows, text_columns
 from adapterhub_fin.plugin.answers import Estimate, LabelSet, Likelihood, Prediction
 from adapterhub_fin.plugin.examples import encode_inputs
 
@@ -47,7 +47,7 @@ def observe(
     adapter: Adapter, rows: Sequence[Row], truths: Sequence[Any] | None, *, sample: int, seed: int, batch_size: int
 ) -> Observed:
     """Return what a version reads and answers of rows, as `Adapter.predict` takes them; `truths` has one a row."""
-    read = input_rows(rows, "monitor", adapter.manifest)
+    read = input_rows(rows, "monitor", text_columns(adapter.version))
     with tokenizing():
         encode = encode_inputs if adapter.head is None else adapter.head.encode_inputs
         examples = encode(read, tokenizer=adapter.tokenizer, max_length=WHOLE)

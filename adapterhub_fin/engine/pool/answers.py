@@ -79,4 +79,4 @@ class PoolStats:
     hits: int
     loads: int
     evictions: int
-    loads_by: Mapping[str, int]  # by reference: more than one load of a version is room that it lacked
+    loads_by: Mapping[str, int]  # by reference, of the 1,024 loaded last: more than one load is room that it lacked

@@ -13,7 +13,7 @@ from torch import Tensor
 from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.inference.finite import check_finite
 from adapterhub_fin.engine.inference.generating import generate_counted
-from adapterhub_fin.engine.inference.rows import input_rows
+from adapterhub_fin.engine.inference.rows import input_rows, text_columns
 from adapterhub_fin.engine.inference.stopping import Written
 from adapterhub_fin.engine.pool.answers import PoolVectors
 from adapterhub_fin.engine.pool.batches import Compute, Item, answered, head_outputs, vectors
@@ -99,7 +99,7 @@ def _answers(
 
 def _read(ask: Ask, resident: Resident, call: str) -> Mapping[str, Any]:
     """Return one row as a version reads it. Raises BadText, which names the row."""
-    return input_rows([ask.row], call, resident.manifest, ask.number)[0]
+    return input_rows([ask.row], call, text_columns(resident.version), ask.number)[0]
 
 
 def written_texts(

@@ -246,7 +246,7 @@ class Pool:
             hits=counts.hits,
             loads=counts.loads,
             evictions=counts.evictions,
-            loads_by=dict(counts.loads_by),
+            loads_by=self._residents.loads_by(),
         )
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adapterhub_fin.engine.inference.embedding import Embedding
-from adapterhub_fin.engine.inference.rows import input_rows
+from adapterhub_fin.engine.inference.rows import input_rows, text_columns
 from adapterhub_fin.engine.pool.answers import PoolAnswer, PoolText, PoolVector, PoolVectors
 from adapterhub_fin.engine.pool.requests import Ask
 from adapterhub_fin.plugin.options import Options, checked
@@ -70,7 +70,7 @@ class Kind:
         if self.call == "generate":
             check_prompt(ask.row, f"generate: prompt {ask.number}")
         else:
-            input_rows([ask.row], self.call, ask.version.manifest, ask.number)
+            input_rows([ask.row], self.call, text_columns(ask.version), ask.number)
 
     def answers(self, pool: Answering, asks: Sequence[Ask], batch_size: int) -> list[PoolAnswer | Exception]:
         """Return the answer of each row, or what it raised by itself: those that fail together are tried apart."""

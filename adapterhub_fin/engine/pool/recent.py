@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
@@ -29,6 +30,10 @@ class Recent(Generic[Key, Value]):
         while len(self._values) > self._most:
             self._values.popitem(last=False)
         return value
+
+    def items(self) -> Iterable[tuple[Key, Value]]:
+        """Return the keys with their values, the least recently used first."""
+        return self._values.items()
 
     def __len__(self) -> int:
         return len(self._values)

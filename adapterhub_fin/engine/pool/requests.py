@@ -76,6 +76,7 @@ class Resolver:
         else:
             assert self._registries is not None
             registry, version = self._registries.locate(reference)
+        version.forget()  # resolving has read its manifest
         with self._lock:
             self._homes[registry.root] = registry
             self._remembered.put(key, _Remembered(now, marks, version))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.inference.find import ResolvedVersion
     from adapterhub_fin.engine.merging.parameters import AdaptedParameter
     from adapterhub_fin.plugin.heads import HeadImplementation
-    from adapterhub_fin_registry import Manifest, Version
+    from adapterhub_fin_registry import Version
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +54,6 @@ class Resident:
     lock: RLock = field(default_factory=RLock)  # of the shell, since some heads hang hooks on it
 
     @property
-    def manifest(self) -> Manifest:
-        return self.version.manifest
-
-    @property
     def reference(self) -> str:
         return self.version.reference
 
@@ -69,7 +65,7 @@ class Resident:
 
 def private(adapter: Adapter, reason: str) -> Resident:
     """Hold an adapter that has a base of its own, all of whose bytes count."""
-    size = size_of(adapter.model.parameters())
+    size = size_of(adapter.model.parameters()) + len(adapter.version.manifest_bytes)
     return Resident(
         adapter.version,
         adapter.method,
@@ -94,6 +90,7 @@ def shared(resolved: ResolvedVersion, trunk: Trunk, stored: StoredChanges) -> Re
     changes, own = reader.changes(), reader.shell()
     tensors = chain.from_iterable(change.tensors for change in changes.values())
     size = size_of(chain(tensors, own.parameters() if own is not None else ()))
+    size += len(resolved.version.manifest_bytes)
     tokenizer = with_chat_template(trunk.tokenizer, resolved.head)
     length = max_length(resolved.version, trunk.tokenizer)
     facts = resolved.version, resolved.method, resolved.head, tokenizer, length

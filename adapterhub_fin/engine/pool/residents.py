@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition, get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from adapterhub_fin.engine.pool.recent import Recent
 from adapterhub_fin.engine.pool.resident import Resident
 from adapterhub_fin.errors import Refused
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
+
+COUNTED: Final = 1024  # versions whose loads are counted one by one
 
 
 @dataclass
@@ -23,7 +26,12 @@ class Counts:
     hits: int = 0
     loads: int = 0
     evictions: int = 0
-    loads_by: Counter[str] = field(default_factory=Counter)
+    loads_by: Recent[str, int] = field(default_factory=lambda: Recent(COUNTED))
+
+    def count_load(self, reference: str) -> None:
+        """Count a load of a version."""
+        self.loads += 1
+        self.loads_by.put(reference, 1 + (self.loads_by.get(reference) or 0))
 
 
 class Residents:
@@ -119,8 +127,7 @@ class Residents:
                     self._check_size(resident)  # others may have been pinned meanwhile
                 self._loaded[digest] = resident
                 self._users[digest] += 1
-                self.counts.loads += 1
-                self.counts.loads_by[resident.reference] += 1
+                self.counts.count_load(resident.reference)
                 return resident
             finally:
                 del self._loading[digest]
@@ -178,8 +185,13 @@ class Residents:
                 self._remove(version.digest)
 
     def _remove(self, digest: str) -> None:
-        self._loaded.pop(digest).version.forget()
+        del self._loaded[digest]
         self.counts.evictions += 1
+
+    def loads_by(self) -> dict[str, int]:
+        """Return how many times each of the versions that were loaded last was loaded, by reference."""
+        with self._changed:
+            return dict(self.counts.loads_by.items())
 
     def listed(self) -> list[tuple[Resident, int, bool]]:
         """Return each version in memory, the last used first, with how many calls use it and whether it is pinned."""

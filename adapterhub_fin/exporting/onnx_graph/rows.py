@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.data.corpus import corpus_digest, divide_rows, read_rows, read_texts
 from adapterhub_fin.engine.evaluation.evaluate import corpus_choice
-from adapterhub_fin.engine.inference.rows import input_rows
+from adapterhub_fin.engine.inference.rows import input_rows, text_columns
 from adapterhub_fin.engine.inference.table_reading import TableTexts
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText
 from adapterhub_fin.plugin.descriptions import Head
@@ -52,7 +52,7 @@ class RowSource:
         Raises BadRecipe where no corpus is given and the version has none of its own, and BadCorpus for a missing file.
         """
         if options.table is not None:
-            texts = TableTexts.of(options.table, version.manifest, options.text, options.reading)
+            texts = TableTexts.of(options.table, version, options.text, options.reading)
             return cls(version, None, texts, options)
         recipe = version.manifest.recipe or {}
         if options.corpus is None and recipe.get("corpus") is None:
@@ -70,7 +70,7 @@ class RowSource:
         read = self._of_table(self.texts, adapter) if self.texts is not None else self._of_corpus()
         if not read.rows:
             raise BadCorpus(f"there is no row to compare {self.version.reference} with torch on: give others")
-        return MeasuredRows(input_rows(read.rows, "export", self.version.manifest), read.source)
+        return MeasuredRows(input_rows(read.rows, "export", text_columns(self.version)), read.source)
 
     def _of_table(self, texts: TableTexts, adapter: Adapter) -> MeasuredRows:
         faults, draw = Faults(), random.Random(SEED)

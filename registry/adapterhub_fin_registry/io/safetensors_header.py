@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from mmap import mmap
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
@@ -61,7 +62,7 @@ def read_header(path: Path, called: str | None = None) -> dict[str, TensorInfo]:
         raise NotAnAdapter(f"{called} isn't a plain file: replace it by the file itself") from error
 
 
-def parse_header(data: bytes | bytearray, called: str) -> dict[str, TensorInfo]:
+def parse_header(data: bytes | bytearray | mmap, called: str) -> dict[str, TensorInfo]:
     """Return what `read_header` does, of a file whose bytes are at hand. Raises NotAnAdapter."""
     with _named(called):
         length = _header_size(bytes(data[: len(_POINTER)]), len(data))

@@ -101,6 +101,15 @@ class Version:
             self.__dict__.pop(parsed, None)
 
     @cached_property
+    def corpus_options(self) -> dict[str, Any]:
+        """Return the options of the corpus that trained the version; empty if it names none.
+
+        They stay in memory when the rest is forgotten. Raises Corrupted if the manifest can't be read.
+        """
+        parsed = self if "data" in self.__dict__ else replace(self)  # a copy, so that the rest isn't kept in memory
+        return parsed.plain(lambda data: dict((data["corpus"] or {}).get("options") or {}))
+
+    @cached_property
     def is_readable(self) -> bool:
         """Return whether the manifest has what every use of it needs."""
         try:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Collection, Iterator
+from mmap import ACCESS_COPY, mmap
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,8 +17,10 @@ from adapterhub_fin_registry.io.safetensors_header import read_header
 from adapterhub_fin_registry.model.manifest import StoredFile, Tensor
 from adapterhub_fin_registry.model.version import Version
 
+Contents = bytearray | mmap
 
-def verify_files(version: Version, memory: Memory | None = None, read: Collection[str] = ()) -> dict[str, bytearray]:
+
+def verify_files(version: Version, memory: Memory | None = None, read: Collection[str] = ()) -> dict[str, Contents]:
     """Compare every file with its size and SHA-256 in the manifest; return the verified bytes of those named in `read`.
 
     With a memory, a file that is unchanged since it was hashed isn't hashed again. Raises Corrupted if a file is
@@ -82,7 +85,7 @@ def is_whole(file: BinaryIO, expected: StoredFile, memory: Memory) -> bool:
     return (size, sha256) == (expected.size, expected.sha256)
 
 
-def _whole(file: BinaryIO, expected: StoredFile, memory: Memory) -> bytearray | None:
+def _whole(file: BinaryIO, expected: StoredFile, memory: Memory) -> Contents | None:
     """Return the bytes of an open file, which are those of a manifest's entry; None where they aren't.
 
     A memory counts only for a file that is in one state before it is read and after. Raises OSError if it can't be
@@ -92,7 +95,7 @@ def _whole(file: BinaryIO, expected: StoredFile, memory: Memory) -> bytearray | 
     state = os.fstat(file.fileno())
     if state.st_size != expected.size:
         return None
-    data = bytearray(expected.size)
+    data = _room(expected.size)
     if file.readinto(data) != expected.size or file.read(1):  # type: ignore[attr-defined]
         return None
     if memory.recall(state) == expected.sha256 and _state(os.fstat(file.fileno())) == _state(state):
@@ -100,6 +103,14 @@ def _whole(file: BinaryIO, expected: StoredFile, memory: Memory) -> bytearray | 
     sha256 = hashlib.sha256(data).hexdigest()
     memory.learn(state, sha256, since)
     return data if sha256 == expected.sha256 else None
+
+
+def _room(size: int) -> Contents:
+    """Return memory of its own for a file, which goes back to the system as a whole once nothing uses it.
+
+    On the heap it would lie for long among what is there for a moment, whose pages then could never be given back.
+    """
+    return mmap(-1, size, access=ACCESS_COPY) if size else bytearray()  # private: a fork's writes stay its own
 
 
 def _state(status: os.stat_result) -> tuple[int, ...]:

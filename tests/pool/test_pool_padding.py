@@ -1,0 +1,71 @@
+"""A pool answers a row alike alone and in every batch, whatever the base's files say of padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import adapterhub_fin as ahf
+from adapterhub_fin.testing import tiny_decoder
+from adapterhub_fin_registry import Version
+
+PAD, UNKNOWN, BEGIN, END = range(4)  # of the tiny tokenizer
+TEXTS = ["Arlo: profit rose.", "No.", "Gant: profit fell, and a longer sentence follows.", "Nyx [SEP]", "[UNK] a [PAD]"]
+
+
+def base_of(folder: Path, config_pad: int | None, tokenizer_pad: str | None, side: str) -> Path:
+    """Save a small Llama whose two files say so of padding; `[NEW]` is a token that it has no row for."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_decoder(folder)), AutoTokenizer.from_pretrained(folder)
+    model.config.pad_token_id = config_pad
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.2, generator=torch.Generator().manual_seed(parameter.numel()))
+    model.save_pretrained(folder)
+    if tokenizer_pad == "[NEW]":
+        tokenizer.add_special_tokens({"pad_token": tokenizer_pad})
+    else:
+        tokenizer._pad_token_id, tokenizer.pad_token = None, tokenizer_pad
+    tokenizer.padding_side = side
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("given", ["folder", "model"])
+@pytest.mark.parametrize(
+    ("config_pad", "tokenizer_pad", "side"),
+    [
+        (END, "[PAD]", "right"),
+        (None, "[SEP]", "left"),
+        (PAD, None, "right"),
+        (PAD, "[NEW]", "left"),
+        (PAD, "[UNK]", "right"),
+    ],
+)
+def test_a_row_is_answered_alike_alone_and_in_a_batch(
+    given: str,
+    config_pad: int | None,
+    tokenizer_pad: str | None,
+    side: str,
+    save_adapter: Callable[..., Version],
+    tmp_path: Path,
+) -> None:
+    base, registry = base_of(tmp_path / "base", config_pad, tokenizer_pad, side), ahf.Registry(tmp_path / "home")
+    for name in ("t/a", "t/b"):
+        save_adapter(name, base, registry)
+    model: Any = AutoModelForCausalLM.from_pretrained(base) if given == "model" else base
+    pool = ahf.pool(model, registry=registry)
+    rows = [(text, name) for text in TEXTS for name in ("t/a", "t/b")]
+    mixed = torch.stack(pool.logits(rows))
+    alone = torch.stack([pool.logits([row])[0] for row in rows])
+    assert float((mixed - alone).abs().max()) < 1e-4
+    apart = ahf.load("t/a", base=base, registry=registry).logits(TEXTS)
+    assert float((mixed[::2] - apart).abs().max()) < 1e-4
+    vectors = pool.embed(rows).vectors
+    single = [pool.embed([row]).vectors[0] for row in rows]
+    assert max(float(abs(one - other).max()) for one, other in zip(vectors, single, strict=True)) < 1e-4
