@@ -273,8 +273,8 @@ class RegistryReader:
     def read_files(self, version: Version, paths: Collection[str]) -> dict[str, Contents]:
         """Verify a version's files as `path` does, and return the verified bytes of those at some paths.
 
-        Each of them is read once, so that nothing can change between its verification and its use. Paths that the
-        version doesn't have are left out. Raises what `path` raises.
+        Each of them is read once, into memory beside the heap, so that nothing can change between its verification and
+        its use. Paths that the version doesn't have are left out. Raises what `path` raises.
         """
         return self._verified(self.resolve(version), paths)
 

@@ -7,7 +7,8 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,7 @@ def test_the_bytes_that_are_read_are_those_that_were_verified(stored: Registry, 
     version, notes = stored.resolve("acme/tone@1"), "sub/notes.md"
     path = version.files / notes
     for _ in range(2):  # hashed, and then remembered
-        assert stored.read_files(version, [notes, "not there.txt"]) == {notes: b"# notes"}
+        assert contents(stored.read_files(version, [notes, "not there.txt"])) == {notes: b"# notes"}
     assert len(hashed) == 2, "those that aren't asked for are verified as ever, and once"
     whole = path.read_bytes()
     for wrong in (b"# nodes", whole + b"!", whole[:-1], b""):
@@ -243,10 +244,34 @@ def test_the_bytes_that_are_read_are_those_that_were_verified(stored: Registry, 
             with pytest.raises(Corrupted, match=r"notes\.md of acme/tone@1 has other bytes"):
                 stored.read_files(version, read)
     path.write_bytes(whole)
-    assert stored.read_files(version, [notes]) == {notes: b"# notes"}
+    assert contents(stored.read_files(version, [notes])) == {notes: b"# notes"}
     path.unlink()
     with pytest.raises(Corrupted, match=r"notes\.md of acme/tone@1 is missing"):
         stored.read_files(version, [notes])
+
+
+def contents(read: Mapping[str, Any]) -> dict[str, bytes]:
+    return {path: bytes(data) for path, data in read.items()}
+
+
+def test_files_are_read_beside_the_heap_and_a_forks_writes_stay_its_own(
+    registry: Registry, make_folder: Any, make_manifest: Any
+) -> None:
+    """A server keeps such bytes for long; on the heap they would hold the pages of all that was freed around them."""
+    version = registry.add(
+        make_folder(1, {"notes.md": b"# notes", "empty.txt": b""}), make_manifest(), name="acme/tone"
+    )
+    read = registry.read_files(version, ["notes.md", "empty.txt"])
+    assert bytes(read["empty.txt"]) == b""
+    data = read["notes.md"]
+    assert isinstance(data, mmap)
+    if hasattr(os, "fork"):
+        child = os.fork()
+        if child == 0:
+            data[:1] = b"!"
+            os._exit(0)
+        os.waitpid(child, 0)
+    assert bytes(data) == b"# notes"
 
 
 @pytest.mark.usefixtures("later")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.model.version import AnyReference
 
 SHOWN = 3  # rows that one error names
-REMEMBERED = 1024  # references whose versions are remembered, each with its manifest of some 50 KB
+REMEMBERED = 1024  # references whose versions are remembered, each with the bytes of its manifest, some 50 KB
 
 
 @dataclass(frozen=True, slots=True)
