@@ -16,7 +16,7 @@ from adapterhub_fin.plugin.progress_lines import progress as bar
 from adapterhub_fin.plugin.tables import TableRow, table_rows
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry import Manifest
+    from adapterhub_fin_registry import Version
 
 CHUNK: Final = 4096  # rows in memory at a time
 PREFIX: Final = "predicted_"
@@ -28,7 +28,7 @@ class Answerer(Encoder, Protocol):
     @property
     def reference(self) -> str: ...
     @property
-    def manifest(self) -> Manifest: ...
+    def version(self) -> Version: ...
     def predict(self, rows: Any, batch_size: int = 32) -> Sequence[Any]: ...
 
 
