@@ -132,6 +132,11 @@ def test_a_base_is_no_adapter_and_an_adapter_no_base(stored: Store) -> None:
         train_on("acme/tone@1", "acme/third")
     with pytest.raises(NotFound, match="acme/fin"):
         train_on("acme/fin@9", "acme/third")
+    with pytest.raises(BaseNotFound, match="a stored base has that name: write acme/fin@1, or {version: acme/fin} for"):
+        ahf.pool("acme/fin")
+    for name in ("acme/tone", "acme/nowhere", "nowhere", "Org/Model"):  # an adapter's name, and names of none
+        with pytest.raises(BaseNotFound, match=f"base '{name}' is not on this machine: name its folder"):
+            ahf.pool(name)
 
 
 def test_a_changed_base_is_refused(stored: Store) -> None:

@@ -18,6 +18,7 @@ from adapterhub_fin.engine.base.stored_base import (
     exact_reference,
     find_stored,
     known_of_version,
+    stored_under,
     warn_if_yanked,
 )
 from adapterhub_fin.errors import BaseNotFound
@@ -154,6 +155,11 @@ def _from_hub(
             )
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        if (stored := stored_under(repository)) is not None:
+            raise BaseNotFound(
+                f"base {repository!r} is not on this machine, and a stored base has that name: write "
+                f"{stored.reference}, or {{version: {repository}}} for the newest"
+            ) from error
         package = f"`pip install {' '.join(entry.requires)}`, " if entry and entry.requires else ""
         tried = f" ({error})" if download else ""
         raise BaseNotFound(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from adapterhub_fin.errors import BadReference, BaseNotFound, LookAhead, NotFound, Unsupported
+from adapterhub_fin.errors import BadReference, BaseNotFound, Corrupted, LookAhead, NotFound, Unsupported
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin_registry import DigestReference, HubReference, Intake, RegistryChain, parse_reference
@@ -87,6 +87,16 @@ def _downloaded(recorded: BaseVersion) -> LocatedVersion | None:
     cache = HubCache(Hub(), Intake(checks=_vetoes))
     version = cache.find_digest(recorded.name, recorded.digest)
     return None if version is None else check_is_base(LocatedVersion(cache, version))
+
+
+def stored_under(name: str) -> Version | None:
+    """Return the newest base that the registries on this machine hold under a name; None if there is none."""
+    for member in _chain().members:
+        with suppress(NotFound, BadReference, Corrupted):  # it may be a Hub's id, which no registry could hold
+            if not member.registry.is_remote and member.registry.holds(name):
+                version = member.registry.resolve(name)
+                return version if version.manifest.kind == "base" else None
+    return None
 
 
 def check_is_base(located: LocatedVersion) -> LocatedVersion:
