@@ -45,7 +45,7 @@ def word_tokenizer(folder: Path, vocabulary: dict[str, int]) -> Path:
     [
         ({"min_characters": 5}, {"four": False, "fives": True}),
         ({"max_characters": 5}, {"fives": True, "sixths": False}),
-        ({"max_repeated_lines": 0.5}, {"a\na\nb\nb": True, "a\na\na": False, "a\n\n\n\nb": True}),
+        ({"max_repeated_lines": 0.5}, {"a\na\nb\nb": True, "a\na\na": False, "a\n\n\n\n\n\nb": True}),
         ({"min_letters": 0.5}, {"ab 1 2": True, "a 1 2": False, "a b c 12": True, "Ωж 12": True}),
     ],
 )

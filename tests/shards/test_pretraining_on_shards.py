@@ -132,6 +132,29 @@ def test_the_manifest_s_facts_are_those_of_the_text(rows: Path, tmp_path: Path, 
     assert limits[0]["model_max_length"] == limits[1]["model_max_length"] == 32
 
 
+@pytest.mark.parametrize(
+    ("until", "kind"), [(UNTIL, "asserted"), ("2010-04-15", "asserted"), ("2010-03-20", "observed")]
+)
+def test_of_a_mixture_the_weakest_evidence_goes_through(rows: Path, tmp_path: Path, until: str, kind: str) -> None:
+    """The stated date is the latest up to the cut, or dated rows are later, or its rows are not in the cut."""
+    stated = {**STATED, "knowledge_end": "2010-03-31T18:00:00Z"}
+    (tmp_path / "undated.jsonl").write_text("".join(json.dumps({"text": f"Rate {day}."}) + "\n" for day in range(20)))
+    parts = [
+        {"name": "table", "path": str(rows), "available_at": "available_at"},
+        {"name": "table", "path": str(tmp_path / "undated.jsonl"), **stated},
+    ]
+    mixture = {"name": "mixture", "corpora": parts}
+    of_text = ahf.preview_pretrain(
+        {**recipe("acme/text", corpus=mixture, shape={"tokenizer": {"train": 290}}), "until": until}
+    )
+    shards = ahf.tokenize({"corpus": mixture, "until": until, "tokenizer": {"train": 290}}, tmp_path / "shards")
+    of_shards = ahf.preview_pretrain({**recipe("acme/shards", shards=str(shards.folder)), "until": until})
+    assert of_shards.cut.known == of_text.cut.known == of_shards.known["corpus:shards"]
+    assert of_shards.cut.known.kind == kind
+    assert (STATED["evidence"] in of_shards.cut.known.evidence) == (kind == "asserted")
+    assert shards.tokenizer_known is not None and shards.tokenizer_known.kind == kind
+
+
 def test_a_tokenizer_that_is_trained_on_asserted_text_is_asserted(rows: Path, tmp_path: Path) -> None:
     rows.write_text("".join(json.dumps({"text": text(day)}) + "\n" for day in range(90)))
     corpus = {"name": "table", "path": str(rows), **STATED}

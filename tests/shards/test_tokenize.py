@@ -199,7 +199,7 @@ def test_a_corpus_gives_the_shards_of_its_file(rows: Rows, written: Written, dec
     assert (of_corpus.available_at == of_file.available_at).all()
     assert str(path) not in json.dumps(of_corpus.record)
     undated = {"name": "table", "path": str(path)}
-    with pytest.raises(BadCorpus, match="corpus table doesn't say when its rows could be read"):
+    with pytest.raises(BadCorpus, match="is undated, and a base knows until the date of its text"):
         ahf.tokenize({**recipe, "corpus": undated}, tmp_path / "undated")
 
 

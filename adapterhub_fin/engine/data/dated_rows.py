@@ -91,6 +91,12 @@ def weakest(known: Iterable[KnownAt]) -> KnownAt:
     return KnownAt(last.at, kind, last.evidence if last.kind == kind else "; ".join(evidence))
 
 
+def latest_known(last: datetime, stated: Iterable[KnownAt], evidence: str = LATEST) -> KnownAt:
+    """Return how the date of the last of some rows is known: as well as the weakest of the dates stated until then."""
+    until = [each for each in stated if each.at <= last]
+    return next((each for each in until if each.at == last), weakest([KnownAt(last, "observed", evidence), *until]))
+
+
 def _parts(choice: CorpusChoice, times: int = 1) -> list[tuple[CorpusChoice, int]]:
     """Return the corpora that a choice names, each with how often an epoch sees its rows."""
     if choice.name != MIXTURE:

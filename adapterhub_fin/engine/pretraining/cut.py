@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.data.corpus import corpus_digest, license_of, portable_options
-from adapterhub_fin.engine.data.dated_rows import LATEST, DatedRows, read_dated, weakest
+from adapterhub_fin.engine.data.dated_rows import DatedRows, read_dated, weakest
 from adapterhub_fin.engine.data.duplicates import copies_in
 from adapterhub_fin.engine.data.weights import repeated
 from adapterhub_fin.engine.evaluation.seen import training_texts
@@ -109,12 +109,6 @@ def read_cut(recipe: PretrainRecipe, after: datetime | None, rows: DatedRows | N
     inputs = {f"corpus:{name}": each for name, each in known.items()}
     trained = weakest(read.known(parts["train"]).values())
     return TextCut(record, weakest(known.values()), splits, trained, inputs)
-
-
-def latest_known(last: datetime, stated: Iterable[KnownAt]) -> KnownAt:
-    """Return how the date of the last of some rows is known: as well as the weakest of the dates stated until then."""
-    until = [each for each in stated if each.at <= last]
-    return next((each for each in until if each.at == last), weakest([KnownAt(last, "observed", LATEST), *until]))
 
 
 def _later(recipe: PretrainRecipe, choice: CorpusChoice, available: Sequence[datetime]) -> list[int]:

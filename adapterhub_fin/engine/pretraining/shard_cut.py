@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.data.dated_rows import latest_known
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.shards.token_shards import TokenDocuments, TokenShards
-from adapterhub_fin.engine.pretraining.cut import Cut, latest_known
+from adapterhub_fin.engine.pretraining.cut import Cut
 from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe

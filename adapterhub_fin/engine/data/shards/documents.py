@@ -148,7 +148,7 @@ class FileDocuments:
 class TableDocuments:
     """Read the rows of a corpus, whose table may be mapped from files; one batch is in memory.
 
-    A table without dates has those of its publication, if its corpus states one.
+    All rows of a table without dates have the one that is stated for it.
     """
 
     def __init__(
@@ -156,22 +156,13 @@ class TableDocuments:
     ) -> None:
         """Take a corpus's table, the dates that are stated for its undated rows, and its digest.
 
-        Raises BadCorpus for a table without texts or without dates, and one that repeats rows.
+        Raises BadCorpus for a table that repeats rows.
         """
-        published = stated[0].at if stated else None
-        if "text" not in table.column_names:
-            raise BadCorpus(f"corpus {name} has no column 'text' to tokenize; it has {', '.join(table.column_names)}")
-        if "available_at" not in table.column_names and published is None:
-            raise BadCorpus(
-                f"corpus {name} doesn't say when its rows could be read: undated text can't be cut at a date; name "
-                "the column of their dates as available_at"
-            )
         if REPEAT in table.column_names and set(table[REPEAT][:]) != {1}:
             raise BadCorpus(
                 f"corpus {name} repeats rows, and shards hold each once: leave repeat out, or pretrain on the corpus"
             )
-        self.table, self.name, self.published, self.digest = table, name, published, digest
-        self.stated, self.license = stated, license
+        self.table, self.name, self.stated, self.digest, self.license = table, name, stated, digest, license
 
     def identity(self) -> Mapping[str, Any]:
         """Return the corpus's name and the digest of its rows."""
@@ -187,7 +178,7 @@ class TableDocuments:
         columns = ["text", *(["available_at"] if dated else [])]
         number = start
         for batch in scan(self.table.select(range(start, len(self.table))), columns):
-            dates: Sequence[Any] = batch["available_at"] if dated else [self.published] * len(batch["text"])
+            dates: Sequence[Any] = batch["available_at"] if dated else [self.stated[0].at] * len(batch["text"])
             for text, date in zip(batch["text"], dates, strict=True):
                 yield Document(number, text, date if date.tzinfo else date.replace(tzinfo=UTC))
                 number += 1

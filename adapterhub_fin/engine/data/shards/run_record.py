@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from adapterhub_fin.engine.data.dated_rows import latest_known
 from adapterhub_fin.engine.data.shards.documents import Documents
 from adapterhub_fin.engine.data.shards.seen_texts import near_version
 from adapterhub_fin.engine.data.shards.text_tokenizer import TextTokenizer
@@ -35,8 +36,7 @@ def tokenizer_record(
     """Return what is recorded of a tokenizer: its files, when it was known, and how it was trained."""
     known: dict[str, Any] | None = None
     if trained is not None:
-        observed = KnownAt(trained.last, "observed", EVIDENCE)
-        known = _dated(next((each for each in source.stated if each.at == trained.last), observed))
+        known = _dated(latest_known(trained.last, source.stated, EVIDENCE))
     elif recipe.tokenizer_known is not None:
         known = {"at": recipe.tokenizer_known, "kind": "asserted", "evidence": recipe.tokenizer_evidence}
     return {**tokenizer.record(), "known": known, "trained": None if trained is None else trained.record}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from adapterhub_fin.engine.data.corpus import corpus_digest, license_of, read_texts
+from adapterhub_fin.engine.data.corpus import corpus_digest, license_of
+from adapterhub_fin.engine.data.dated_rows import read_dated
 from adapterhub_fin.engine.data.shards.documents import Documents, FileDocuments, TableDocuments
 from adapterhub_fin.recipe.tokenize_recipe import TokenizeRecipe
 
@@ -12,7 +13,7 @@ def documents_of(recipe: TokenizeRecipe) -> Documents:
     choice = recipe.corpus
     if choice is None:
         return FileDocuments(recipe)
-    rows = read_texts(choice)
-    stated = [] if rows.known is None or rows.known.kind == "bounded" else [rows.known]
+    rows = read_dated(choice)
+    stated = [source.declared for source in rows.sources if source.declared is not None]
     license = recipe.license or license_of(choice)
     return TableDocuments(rows.table, choice.name, stated, corpus_digest(rows.table), license)
