@@ -116,6 +116,15 @@ def test_a_conversation_ends_with_its_turn(tmp_path: Path) -> None:
     assert "".join(adapter.stream(talk, max_new_tokens=9)) == "abc"
 
 
+def test_nothing_is_computed_after_a_mark_of_several_tokens(tmp_path: Path) -> None:
+    adapter = _writer(_base(tmp_path / "base", "abc@%de", template=TEXTUAL), ahf.Registry(tmp_path / "home"))
+    steps: list[int] = []
+    model: Any = adapter.model
+    model.get_base_model().register_forward_hook(lambda *_: steps.append(1))
+    assert adapter.generate(["a"], max_new_tokens=40) == ["bc"]
+    assert len(steps) == len("bc@%")
+
+
 def test_prompts_of_several_adapters_in_one_batch_end_at_their_marks(tmp_path: Path) -> None:
     """A mark of several tokens: each adapter's, with others written on meanwhile, and with one that is alone."""
     base, registry = _base(tmp_path / "base", "abc@%de", template=TEXTUAL), ahf.Registry(tmp_path / "home")

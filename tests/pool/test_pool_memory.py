@@ -14,6 +14,7 @@ import pytest
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.pool.recent import Recent
+from adapterhub_fin.engine.pool.seconds import read_seconds
 from adapterhub_fin.errors import BadRecipe, BadText, LookAhead, NotFound, Refused, WrongBase, WrongTensors
 from adapterhub_fin.plugin.byte_sizes import read_bytes
 from adapterhub_fin_registry import Version
@@ -223,6 +224,29 @@ def test_within_the_refresh_time_the_registry_is_not_read(
     assert eager.predict(TEXTS, "t/tone@champion")[0].reference == "t/tone@2"
 
 
+def test_a_reference_is_looked_up_once_in_each_refresh_time(
+    registry: Any, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adapterhub_fin.engine.pool import requests
+
+    now, marks = [0.0], list[float]()
+    monkeypatch.setattr(requests, "monotonic", lambda: now[0])
+    mark = type(registry).mark
+    monkeypatch.setattr(type(registry), "mark", lambda self, *a, **k: (marks.append(now[0]), mark(self, *a, **k))[1])
+    pool = ahf.pool(encoder, registry=registry, refresh=10)
+    for moment in (0, 9, 10, 12, 19, 20.5, 21):
+        now[0] = moment
+        pool.asks(TEXTS, "t/tone@champion")
+    assert marks == [0, 10, 20.5]
+
+
+def test_versions_given_as_such_answer_each_for_itself(registry: Any, encoder: Path) -> None:
+    pool = ahf.pool(encoder, registry=registry, refresh=3600)
+    versions = [registry.resolve(f"t/tone@{number}") for number in (1, 2, 1)]
+    made = pool.predict([(TEXTS[0], version) for version in versions])
+    assert [each.reference for each in made if each] == ["t/tone@1", "t/tone@2", "t/tone@1"]
+
+
 def test_a_version_of_another_base_is_refused_by_name(stock: Any, encoder: Path, decoder: Path, tmp_path: Path) -> None:
     from adapterhub_fin.testing import tiny_encoder
 
@@ -378,6 +402,29 @@ class TestDates:
         nothing = pool.predict(TEXTS, "t/tone", as_of="2011-01-01", skip_refused=True)
         assert nothing == [None, None]
 
+    def test_every_call_takes_the_instant_and_may_leave_the_base_out(
+        self, encoder: Path, decoder: Path, save_adapter: Save, tmp_path: Path
+    ) -> None:
+        """The bases know until 2010, and what the adapters were trained on until 2005."""
+        store = ahf.Registry(tmp_path / "home")
+        save_adapter("t/tone", encoder, store, until="2005-01-01")
+        save_adapter("t/writer", decoder, store, task="CAUSAL_LM", until="2005-01-01")
+        pool, writers = ahf.pool(encoder, registry=store), ahf.pool(decoder, registry=store)
+        calls: list[Callable[..., Any]] = [
+            lambda **when: pool.asks(TEXTS, "t/tone", **when),
+            lambda **when: pool.predict(TEXTS, "t/tone", **when),
+            lambda **when: pool.logits(TEXTS, "t/tone", **when),
+            lambda **when: pool.embed(TEXTS, "t/tone", **when),
+            lambda **when: writers.generate(TEXTS, "t/writer", max_new_tokens=2, **when),
+            lambda **when: list(writers.stream(TEXTS[0], "t/writer", max_new_tokens=2, **when)),
+        ]
+        for call in calls:
+            with pytest.raises(LookAhead):
+                call(as_of="2007-01-01")
+            assert len(call(as_of="2007-01-01", include_base=False)) >= 1
+            with pytest.raises(LookAhead):
+                call(as_of="2004-01-01", include_base=False)
+
     def test_one_instant_stands_for_all_rows(self, dated: Any, encoder: Path) -> None:
         pool = ahf.pool(encoder, registry=dated)
         assert {each.reference for each in pool.predict(TEXTS, "t/tone", as_of="2013-06-01") if each} == {"t/tone@6"}
@@ -443,6 +490,29 @@ def test_a_batch_of_no_rows_is_refused(size: Any, stock: Any, encoder: Path, dec
     for call in calls:
         with pytest.raises(BadRecipe, match="batch_size=.* is no number of rows: give 1 or more"):
             call()
+
+
+TIMES = [
+    ("250us", 0.00025),
+    ("2 ms", 0.002),
+    (" 0.5s", 0.5),
+    ("1.5m", 90.0),
+    ("3", 3.0),
+    (4, 4.0),
+    (0.5, 0.5),
+    (0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("text", "seconds"), TIMES)
+def test_times_are_read_as_users_write_them(text: Any, seconds: float) -> None:
+    assert read_seconds(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "ms", "-1ms", "1h", "1e3", True, None, float("inf"), -0.1])
+def test_any_other_time_is_refused(text: Any) -> None:
+    with pytest.raises(BadRecipe, match="isn't a length of time: write 2ms"):
+        read_seconds(text)
 
 
 def test_the_time_until_a_reference_is_read_again_is_a_length_of_time(stock: Any, encoder: Path) -> None:
