@@ -8,19 +8,21 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.testing import tiny_decoder
+from adapterhub_fin.testing import tiny_decoder, tiny_encoder
 from adapterhub_fin_registry import Version
 
 PAD, UNKNOWN, BEGIN, END = range(4)  # of the tiny tokenizer
+CLASSES: dict[str, Any] = {"llama": AutoModelForCausalLM, "bert": AutoModel}
 TEXTS = ["Arlo: profit rose.", "No.", "Gant: profit fell, and a longer sentence follows.", "Nyx [SEP]", "[UNK] a [PAD]"]
 
 
-def base_of(folder: Path, config_pad: int | None, tokenizer_pad: str | None, side: str) -> Path:
-    """Save a small Llama whose two files say so of padding; `[NEW]` is a token that it has no row for."""
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_decoder(folder)), AutoTokenizer.from_pretrained(folder)
+def base_of(folder: Path, kind: str, config_pad: int | None, tokenizer_pad: str | None, side: str) -> Path:
+    """Save a small base whose two files say so of padding; `[NEW]` is a token that it has no row for."""
+    (tiny_decoder if kind == "llama" else tiny_encoder)(folder)
+    model, tokenizer = CLASSES[kind].from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     model.config.pad_token_id = config_pad
     with torch.no_grad():
         for parameter in model.parameters():
@@ -38,27 +40,30 @@ def base_of(folder: Path, config_pad: int | None, tokenizer_pad: str | None, sid
 
 @pytest.mark.parametrize("given", ["folder", "model"])
 @pytest.mark.parametrize(
-    ("config_pad", "tokenizer_pad", "side"),
+    ("kind", "config_pad", "tokenizer_pad", "side"),
     [
-        (END, "[PAD]", "right"),
-        (None, "[SEP]", "left"),
-        (PAD, None, "right"),
-        (PAD, "[NEW]", "left"),
-        (PAD, "[UNK]", "right"),
+        ("llama", END, "[PAD]", "right"),
+        ("llama", None, "[SEP]", "left"),
+        ("llama", PAD, None, "right"),
+        ("llama", PAD, "[NEW]", "left"),
+        ("llama", PAD, "[UNK]", "right"),
+        ("bert", PAD, "[PAD]", "left"),  # its positions are absolute
+        ("bert", END, "[UNK]", "left"),
     ],
 )
 def test_a_row_is_answered_alike_alone_and_in_a_batch(
     given: str,
+    kind: str,
     config_pad: int | None,
     tokenizer_pad: str | None,
     side: str,
     save_adapter: Callable[..., Version],
     tmp_path: Path,
 ) -> None:
-    base, registry = base_of(tmp_path / "base", config_pad, tokenizer_pad, side), ahf.Registry(tmp_path / "home")
+    base, registry = base_of(tmp_path / "base", kind, config_pad, tokenizer_pad, side), ahf.Registry(tmp_path / "home")
     for name in ("t/a", "t/b"):
         save_adapter(name, base, registry)
-    model: Any = AutoModelForCausalLM.from_pretrained(base) if given == "model" else base
+    model: Any = CLASSES[kind].from_pretrained(base) if given == "model" else base
     pool = ahf.pool(model, registry=registry)
     rows = [(text, name) for text in TEXTS for name in ("t/a", "t/b")]
     mixed = torch.stack(pool.logits(rows))
