@@ -69,10 +69,12 @@ study-markets: $(VENV)/installed-dev
 peft-cases: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peft_cases.py
 
-# Kills and resumes a run of each method, at several steps, and with each optimizer that a recipe can name: minutes.
+# Kills and resumes a run of each method, at several steps, and with each optimizer that a recipe can name; and a run of
+# pretraining at each of its moments: before and after each step, in evaluations, at each file of a checkpoint and of the
+# version. Minutes.
 resumes: $(VENV)/installed-dev
 	AHF_EVERY_RESUME=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 tests/end_to_end/test_resume.py \
-	  tests/end_to_end/test_training_options.py -k killed
+	  tests/end_to_end/test_training_options.py tests/end_to_end/test_pretraining_killed.py -k killed
 
 # Kills sweeps at 80 moments, and real ones at six: minutes.
 sweeps: $(VENV)/installed-dev

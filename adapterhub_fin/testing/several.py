@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,12 +27,14 @@ def train_in_processes(
     *,
     resume: bool = False,
     forked: bool = False,
+    kill: int | None = None,
 ) -> dict[str, Any]:
     """Train with torchrun, or as a configuration of accelerate says; `resume` continues an interrupted run.
 
     The recipe of a base is one with `base.new`.
 
-    `forked` starts the processes as torchrun does, as forks that need not import torch again.
+    `forked` starts the processes as torchrun does, as forks that need not import torch again. With `kill`, each is
+    killed after that optimizer step, and nothing is returned.
 
     Returns the reference, losses and metrics, the kinds of the model's parameters while it trains, and whether the
     process group was left.
@@ -39,7 +42,7 @@ def train_in_processes(
     Raises AssertionError with the end of standard error if the processes fail.
     """
     task, result_path = folder / "task.json", folder / "result.json"
-    asked = {"recipe": recipe, "registry": str(registry), "result": str(result_path), "resume": resume}
+    asked = {"recipe": recipe, "registry": str(registry), "result": str(result_path), "resume": resume, "kill": kill}
     task.write_text(json.dumps(asked, default=str))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     if accelerate is not None:
@@ -51,6 +54,9 @@ def train_in_processes(
         command = [*launch, "-m", __name__, str(task)]
         ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **CALM})
         status, error = ran.returncode, ran.stderr
+    if kill is not None:
+        assert status == -signal.SIGKILL, f"the processes were not killed:\n{error[-3000:]}"
+        return {}
     assert status == 0, f"the processes failed:\n{error[-6000:]}"
     result: dict[str, Any] = json.loads(result_path.read_text())
     return result
@@ -80,12 +86,15 @@ def _train(task: dict[str, Any]) -> None:
     from adapterhub_fin.engine.training import train as training
     from adapterhub_fin.engine.training.distributed import is_first
     from adapterhub_fin.engine.training.fitting import train_to_end
+    from adapterhub_fin.testing.killed import kill_after
     from adapterhub_fin.testing.tiny import tiny_corpus
 
     result: dict[str, Any] = {}
     if is_first():
         atexit.register(_write, result, Path(task["result"]))  # registered first, so it runs last
     tiny_corpus()
+    if task["kill"] is not None:
+        kill_after(task["kill"])
     train = train_to_end
 
     def watched(trainer: Any, folder: Any) -> None:

@@ -64,13 +64,23 @@ def test_generation_gives_the_same_tokens_with_any_cache_and_without(plain: ahf.
     assert written[0].shape[1] > prompts["input_ids"].shape[1]
 
 
-def test_two_processes_give_the_losses_and_the_weights_of_one(plain: ahf.Pretrained, tmp_path: Path) -> None:
-    registry = ahf.Registry(tmp_path / "registry")
-    together = train_in_processes(base_recipe(training={"max_steps": 4}), registry.root, tmp_path, 2, forked=True)
+def test_two_processes_give_the_losses_and_the_weights_of_one_also_killed_and_resumed(tmp_path: Path) -> None:
+    # Two passes over a number of blocks that two processes don't divide.
+    plan = base_recipe(
+        until="2010-01-14", training={"max_steps": None, "epochs": 2, "batch_size": 6, "checkpoint_steps": 2}
+    )
+    registries = [ahf.Registry(tmp_path / name) for name in ("one", "two")]
+    blocks = len(ahf.preview_pretrain(plan, registry=registries[0]).parts["train"].blocks)
+    assert blocks % 6 in (1, 2, 3), "the last step leaves a process without a block"
+    alone = ahf.pretrain(plan, registry=registries[0])
+    train_in_processes(plan, registries[1].root, tmp_path, 2, forked=True, kill=3)
+    with pytest.raises(ahf.BadRecipe, match="had another number of processes"):
+        ahf.pretrain(plan, registry=registries[1], resume=True)
+    together = train_in_processes(plan, registries[1].root, tmp_path, 2, forked=True, resume=True)
     assert together["reference"] == "acme/fin@1", "one version, stored once"
-    assert together["losses"] == pytest.approx(list(plain.losses), rel=1e-5)
-    assert together["metrics"] == pytest.approx(dict(plain.metrics), rel=1e-5)
-    one, two = stored_weights(plain.folder), stored_weights(registry.path("acme/fin@1"))
+    assert together["losses"] == pytest.approx(list(alone.losses), rel=1e-5)
+    assert together["metrics"] == pytest.approx(dict(alone.metrics), rel=1e-5)
+    one, two = stored_weights(alone.folder), stored_weights(registries[1].path("acme/fin@1"))
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-5
     assert together["left"], "whoever joins a group leaves it"
 

@@ -130,3 +130,20 @@ def test_serving_engines_take_what_was_trained_on_it(base: ahf.Pretrained, tmp_p
         assert ahf.check("acme/words@1", engine).served, engine
     ahf.export("acme/words@1", tmp_path / "vllm", layout="vllm", engine="vllm")
     assert (tmp_path / "vllm" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_adalora_says_that_a_run_is_too_short_to_prune_in(steps: int, base: ahf.Pretrained) -> None:
+    labelled = [{**row, "label": ("up", "down")[index % 2]} for index, row in enumerate(dated_rows(40))]
+    recipe: dict[str, Any] = {
+        "name": "acme/short",
+        "base": "acme/fin@1",
+        "method": {"name": "adalora", "initial_rank": 2, "target_rank": 1},
+        "corpus": {"data": labelled, "label": "label", "available_at": "available_at", "label_horizon": "0d"},
+        "training": {"max_steps": steps, "max_length": 32, "batch_size": 8, "baseline": False},
+    }
+    if steps == 3:  # one step before the settling shows what to prune
+        assert ahf.train(recipe).steps == 3
+        return
+    with pytest.raises(ahf.AdapterHubError, match=f"no steps to prune in: the run has {steps}; train longer"):
+        ahf.train(recipe)

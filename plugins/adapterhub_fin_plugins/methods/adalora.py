@@ -127,7 +127,8 @@ class AdaLora(PeftMethod):
         config = peft_model(model).peft_config[adapter_name]
         config.total_step = total_steps
         config.tinit, config.tfinal = int(self.options.warmup * total_steps), int(self.options.settle * total_steps)
-        if config.tinit >= total_steps - config.tfinal:
+        # It prunes for good when the settling begins, by what the steps before that showed of each entry.
+        if max(config.tinit, 1) >= total_steps - config.tfinal:
             raise BadRecipe(f"adalora has no steps to prune in: the run has {total_steps}; train longer")
         from adapterhub_fin_plugins.methods.adalora_allocation import Allocation
 
