@@ -125,6 +125,10 @@ def test_a_day_is_on_a_side_only_where_it_is_so_in_every_time_zone(tmp_path: Pat
         "2013-12-31T00:00:00Z": "before",
         "2014-01-02": "after",
     }
+    later, earlier = {"available_at": "2014-01-02"}, {"available_at": "2012-01-05"}
+    by_time = read_probes(written(tmp_path, later, earlier)).probes
+    assert [probe.number for probe in by_time] == [2, 1], "whatever the order of the file"
+    assert by_time[1].side(datetime(2014, 1, 1, 10, tzinfo=UTC)) is None, "it begins with the end's own instant"
     assert read_probes(written(tmp_path, {"available_at": "2012-01-05T14:00:00"}), "America/New_York").probes[
         0
     ].last == datetime(2012, 1, 5, 19, tzinfo=UTC)
