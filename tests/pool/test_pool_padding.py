@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,10 @@ def base_of(folder: Path, kind: str, config_pad: int | None, tokenizer_pad: str 
         tokenizer.add_special_tokens({"pad_token": tokenizer_pad})
     else:
         tokenizer._pad_token_id, tokenizer.pad_token = None, tokenizer_pad
-    tokenizer.padding_side = side
     tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"  # save_pretrained leaves out a side that was set after loading
+    path.write_text(json.dumps({**json.loads(path.read_text()), "padding_side": side}))
+    assert AutoTokenizer.from_pretrained(folder).padding_side == side
     return folder
 
 
