@@ -167,7 +167,7 @@ def test_what_can_never_fit_is_said_and_nothing_else_is_evicted(stock: Any, enco
     assert "1 resident" in repr(pool)
 
 
-SIZES = [("256MiB", 2**28), ("1 gb", 10**9), ("1.5KiB", 1536), (77, 77), ("9b", 9), ("2T", 2 * 10**12)]
+SIZES = [("256MiB", 2**28), ("1 gb", 10**9), ("1.5KiB", 1536), (77, 77), (" 9b\n", 9), ("2T", 2 * 10**12)]
 
 
 @pytest.mark.parametrize(("text", "size"), [*SIZES, ("123456789012345678", 123456789012345678), ("0.5KB", 500)])
@@ -184,7 +184,7 @@ def test_sizes_are_read_as_users_write_them(text: Any, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "much", "-1", 0, -5, "0MiB", "1e9", True, None, 2.5, "9" * 400, "\u0661MB", ".5B"]
+    "text", ["", "much", "-1", 0, -5, "0MiB", "1e9", True, None, 2.5, "9" * 400, "\u0661MB", "1\u212aB", ".5B"]
 )
 def test_any_other_size_is_refused(text: Any, encoder: Path) -> None:
     with pytest.raises(BadRecipe, match="isn't a number of bytes"):
