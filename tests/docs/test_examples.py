@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ MARKETS = ROOT / "docs" / "how-to" / "markets.md"
 BACKTEST = ROOT / "docs" / "how-to" / "backtest.md"
 BASES = ROOT / "docs" / "how-to" / "base_versions.md"
 PLUGIN = ROOT / "docs" / "how-to" / "write_a_plugin.md"
+SHARDS = ROOT / "docs" / "how-to" / "pretraining_data.md"
 BLOCK = re.compile(
     r"(?:[Ss]ave\s+as\s+`(?P<file>[\w./]+)`:\n)?```(?P<language>sh|python|yaml|toml)\n(?P<text>.*?)```", re.DOTALL
 )
@@ -180,6 +183,22 @@ def test_the_contracts_of_the_guide_pass(tmp_path: Path, monkeypatch: pytest.Mon
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_guide_to_token_shards_runs(decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder with rows and a tokenizer; its last recipe is that of another guide."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(decoder, tmp_path / "tokenizers" / "2013")
+    months = ["January", "March", "April", "June", "September", "December"]
+    texts = [
+        f"Interest rates were {how} in {month}." for how in ("left unchanged", "raised", "cut") for month in months
+    ]
+    rows = [{"text": text, "available_at": "2012-03-13T18:15:00Z"} for text in texts]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 20), encoding="utf-8")
+    for example in examples(SHARDS):
+        run_example(example)
+    assert ahf.TokenShards("shards/mapped").digest == ahf.TokenShards("shards/2013").digest
+    assert len(ahf.TokenShards("shards/own")) == len(texts)
 
 
 def test_every_block_says_its_language() -> None:

@@ -147,6 +147,21 @@ def test_those_that_share_most_are_compared_where_many_share_a_little(tmp_path: 
     seen.close()
 
 
+@pytest.mark.parametrize("near", [0.5, 0.65, 0.8, 0.9, 1.0])
+def test_nearly_all_that_are_just_alike_are_found(tmp_path: Path, near: float) -> None:
+    """Bands of many rows would miss a third of them."""
+    seen, draw = SeenTexts(tmp_path / "texts", "near", near), np.random.default_rng(7)
+    alike = []
+    for number in range(200):
+        first = synthetic(seed=number)
+        same = np.sort(draw.permutation(PERMUTATIONS)[: int(np.ceil(near * PERMUTATIONS))])
+        other = synthetic((first, same), seed=10_000 + number)  # type: ignore[arg-type]
+        assert seen.resembles(2 * number, first) is None
+        alike.append(seen.resembles(2 * number + 1, other))
+    assert alike.count(ALIKE) >= 190
+    seen.close()
+
+
 def test_texts_are_alike_from_the_very_share_on(tmp_path: Path) -> None:
     seen, first = SeenTexts(tmp_path / "texts", "near", 0.5), synthetic(seed=0)
     assert seen.resembles(0, first) is None

@@ -26,26 +26,26 @@ def folder_bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("duplicates", ["exact", "near"])
+@pytest.mark.parametrize("case", ["exact", "near", "trained"])
 def test_killed_at_each_call_it_goes_on_to_the_same_bytes(
-    rows: list[dict[str, Any]], written: Callable[..., Path], decoder: Path, tmp_path: Path, duplicates: str
+    rows: list[dict[str, Any]], written: Callable[..., Path], decoder: Path, tmp_path: Path, case: str
 ) -> None:
     recipe = {
-        "files": str(written(rows[: 80 if duplicates == "exact" else 25])),
+        "files": str(written(rows[: 80 if case == "exact" else 25])),
         "until": "2013-12-31",
-        "tokenizer": str(decoder),
-        "shard_tokens": 2500 if duplicates == "exact" else 800,
-        "filters": {"duplicates": duplicates, "min_characters": 40},
+        "tokenizer": {"train": 270, "sample": 2000} if case == "trained" else str(decoder),
+        "shard_tokens": {"exact": 2500, "near": 800, "trained": 300}[case],
+        "filters": {"duplicates": "near" if case == "near" else "exact", "min_characters": 40},
     }
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     command = [sys.executable, str(SCRIPT), str(tmp_path / "recipe.json"), str(tmp_path / "shards")]
-    command.append("1" if duplicates == "exact" else "5")
+    command.append({"exact": "1", "near": "5", "trained": "4"}[case])
     done = subprocess.run(command, env={**os.environ, **CALM}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert all(len(line) == 3 for line in lines), done.stdout + done.stderr
     assert len({digest for _, _, digest in lines}) == 1, done.stdout
-    if duplicates == "exact":
+    if case == "exact":
         names = {"never", "write", "replace", "sync", "remove", "fsync", "commit", "encode", "copy"}
         assert {name for name, _, _ in lines} == names and len(lines) > 30
     assert {finished for _, finished, _ in lines} >= {"0", "1", "2", "3"}

