@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, ModernBertConfig, ModernBertForMaskedLM
 
+from adapterhub_fin.engine.pretraining.block_trainer import BlockOrder
 from adapterhub_fin.engine.pretraining.document_masks import document_masks
 from adapterhub_fin.engine.pretraining.examples import CausalExamples, MaskedExamples, collate
 from adapterhub_fin.engine.pretraining.packing import NOTHING, Blocks
@@ -128,3 +129,13 @@ def test_another_epoch_masks_other_tokens() -> None:
     examples = MaskedExamples(blocks, 0.3, MASK, (PAD, MASK), VOCABULARY, 0)
     first, second = (examples[epoch * len(blocks)]["labels"] for epoch in (0, 1))
     assert not np.array_equal(first, second)
+
+
+def test_an_epoch_has_each_block_once_in_an_order_of_its_own() -> None:
+    orders = []
+    for epoch in (0, 1):
+        order = BlockOrder(50, seed=3)
+        order.set_epoch(epoch)
+        assert list(order) == list(order), "a resumed run sees the same"
+        orders.append([number - epoch * 50 for number in order])
+    assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1]) == list(range(50))

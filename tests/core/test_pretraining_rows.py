@@ -52,6 +52,19 @@ def test_a_row_counts_until_the_end_of_the_last_day_in_utc(instant: str, read: b
     assert planned.known["corpus:table"].at < planned.recipe.cutoff
 
 
+def test_the_first_day_begins_at_midnight_in_utc() -> None:
+    for instant, read in (("2010-01-02T00:00:00+00:00", 1), ("2010-01-01T23:59:59.999999+00:00", 0)):
+        planned = ahf.preview_pretrain(base_recipe(corpus=with_row(instant), since="2010-01-02"))
+        assert sum(planned.cut.counts.values()) == 180 + read, instant
+
+
+def test_held_out_rows_are_measured_once_however_often_training_repeats_them(declared: dict[str, Any]) -> None:
+    cut = ahf.preview_pretrain(mixed({**DATED, "repeat": 3}, declared)).cut
+    assert isinstance(cut, TextCut)
+    assert len(cut.texts("validation")) == cut.counts["validation"]
+    assert len(cut.texts("train")) == 3 * (cut.counts["train"] - 1) + 1, "the book once"
+
+
 def test_a_date_without_a_zone_is_refused() -> None:
     with pytest.raises(BadCorpus, match="has no time zone"):
         ahf.preview_pretrain(base_recipe(corpus=with_row("2010-06-30")))

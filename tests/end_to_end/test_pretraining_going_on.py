@@ -12,6 +12,8 @@ from tokenizers.processors import TemplateProcessing
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.pretraining.document_masks import keeps_apart
+from adapterhub_fin.engine.pretraining.fitting import bind_base, load
+from adapterhub_fin.engine.training.run_folder import RunFolder
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.testing.killed import train_and_be_killed
 from adapterhub_fin.testing.tiny_base import DECODER, base_recipe, stored_weights
@@ -132,3 +134,14 @@ def test_a_run_does_not_go_on_under_other_libraries(monkeypatch: pytest.MonkeyPa
         ahf.pretrain(plan, registry=registry, resume=True)
     monkeypatch.undo()
     assert stored_weights(ahf.pretrain(plan, registry=registry, resume=True).folder)
+
+
+def test_a_run_is_bound_to_its_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    prepared = ahf.preview_pretrain(base_recipe(), registry=ahf.Registry(tmp_path / "registry"))
+    folder = RunFolder(tmp_path, "ahf_00000000", None)
+    bind_base(load(prepared, folder.adapter_name), folder)
+    bind_base(load(prepared, folder.adapter_name), folder)
+    assert prepared.tokenizer.add_tokens(["another"]) == 1
+    with pytest.raises(BadRecipe, match="had another tokenizer"):
+        bind_base(load(prepared, folder.adapter_name), folder)

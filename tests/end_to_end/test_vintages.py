@@ -57,6 +57,8 @@ def test_a_schedule_gives_a_base_a_cut_off_each_going_on_from_the_one_before(tmp
     changed = vintages(corpus={"data": later, "available_at": "available_at"})
     trained = [each.trained for each in ahf.pretrain_series(changed, registry=registry)]
     assert trained == [False, True, True], "and what goes on from a changed base is made again"
+    shorter = ahf.pretrain_series(vintages(training={"max_steps": 1}), registry=registry)
+    assert all(each.trained for each in shorter), "as is what is trained otherwise"
 
 
 def test_a_series_that_was_killed_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
