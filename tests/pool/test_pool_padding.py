@@ -41,7 +41,7 @@ def base_of(folder: Path, kind: str, config_pad: int | None, tokenizer_pad: str 
     return folder
 
 
-@pytest.mark.parametrize("given", ["folder", "model"])
+@pytest.mark.parametrize("given", ["folder", "folder, tokenizer", "model", "model, tokenizer"])
 @pytest.mark.parametrize(
     ("kind", "config_pad", "tokenizer_pad", "side"),
     [
@@ -66,8 +66,9 @@ def test_a_row_is_answered_alike_alone_and_in_a_batch(
     base, registry = base_of(tmp_path / "base", kind, config_pad, tokenizer_pad, side), ahf.Registry(tmp_path / "home")
     for name in ("t/a", "t/b"):
         save_adapter(name, base, registry)
-    model: Any = CLASSES[kind].from_pretrained(base) if given == "model" else base
-    pool = ahf.pool(model, registry=registry)
+    model: Any = base if given.startswith("folder") else CLASSES[kind].from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base) if given.endswith("tokenizer") else None
+    pool = ahf.pool(model, tokenizer=tokenizer, registry=registry)
     rows = [(text, name) for text in TEXTS for name in ("t/a", "t/b")]
     mixed = torch.stack(pool.logits(rows))
     alone = torch.stack([pool.logits([row])[0] for row in rows])

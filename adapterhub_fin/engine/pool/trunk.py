@@ -80,7 +80,6 @@ class Trunk:
         shell = self._prototypes.get(signature)
         if shell is None:
             shell = with_head(self.backbone, resolved).eval().requires_grad_(False)
-            align_padding(shell, self.tokenizer)
             self._prototypes.put(signature, shell)
         return shell
 
