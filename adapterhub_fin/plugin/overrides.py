@@ -65,6 +65,10 @@ class _Given:
             ) from error
 
 
+class _Name(str):
+    """Hold a text of the file in whose place a mapping is set: a plugin's name, or a path that the mapping replaces."""
+
+
 def _put(data: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     parts = key.split(".")
@@ -83,7 +87,7 @@ def _put(data: dict[str, Any], override: str) -> None:
 def _opened(value: Any) -> Any:
     """Turn a value into a mapping in which a key can be set, so that method=lora and method.rank=16 go together."""
     if isinstance(value, str):
-        return {"name": value}
+        return {"name": _Name(value)}
     if not isinstance(value, _Given):
         return value
     node = value.parsed()
@@ -100,6 +104,8 @@ def _read(value: Any, kind: Any) -> Any:
     """Read the command line's values inside a value of type `kind`; values from a file are not changed."""
     if isinstance(value, _Given):
         return _value(value, kind)
+    if isinstance(value, _Name):
+        return str(value)
     if not isinstance(value, Mapping):
         return value
     model: Any = next(filter(_is_model, _members(kind)), None)
@@ -107,7 +113,9 @@ def _read(value: Any, kind: Any) -> Any:
         return {key: _read(inner, Any) for key, inner in value.items()}
     fields = model.model_fields.items()
     declared = {key: field.annotation for name, field in fields for key in (name, field.alias) if key}
-    read = {key: _read(inner, declared[key]) if key in declared else inner for key, inner in value.items()}
+    replaced = {"name"} if isinstance(value.get("name"), _Name) and "name" not in declared else set()
+    given = {key: inner for key, inner in value.items() if key not in replaced}
+    read = {key: _read(inner, declared[key]) if key in declared else inner for key, inner in given.items()}
     extra = model.option_types(read) if hasattr(model, "option_types") else {}
     return {key: inner if key in declared else _read(inner, extra.get(key, Any)) for key, inner in read.items()}
 

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from adapterhub_fin.errors import BadInstant
 from adapterhub_fin.plugin.date_formats import check_date_format
 from adapterhub_fin.plugin.documents import read_document
-from adapterhub_fin.plugin.options import Options
+from adapterhub_fin.plugin.options import Options, checked
 from adapterhub_fin.plugin.reading import TableReading, ZonedOptions
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.recipe.pretrain_recipe import ALPHABET
@@ -97,6 +97,11 @@ class TokenizeRecipe(TableReading, ZonedOptions):
     @classmethod
     def _by_its_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("tokenizer", mode="before")
+    @classmethod
+    def _trains_by_its_options(cls, value: Any) -> Any:
+        return checked(NewTokenizer, value, "tokenizer") if isinstance(value, Mapping) else value
 
     @field_validator("until", "after", "tokenizer_known", mode="before")
     @classmethod

@@ -371,7 +371,9 @@ def pretraining_inputs(folder: Path) -> None:
     tiny_decoder(folder / "bases" / "fin-2013")
     shutil.copytree(folder / "bases" / "fin-2013", folder / "tokenizers" / "fed-2013")
     (folder / "fed").mkdir()
-    rows = [{"text": f"The {n}th speech. " * 20, "available_at": f"20{n}-01-15T12:00:00Z"} for n in range(10, 15)]
+    words = [f"{word * 48271 % 2147483647:x}" for word in range(1, 12_001)]  # enough for a vocabulary of 8,192
+    texts = [f"The {n}th speech. {' '.join(words)}." for n in range(10, 15)]
+    rows = [{"text": text, "available_at": f"20{n}-01-15T12:00:00Z"} for n, text in enumerate(texts, 10)]
     (folder / "fed" / "speeches.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     (folder / "fed.yaml").write_text('files: ["fed/*.jsonl"]\nuntil: 2013-12-31\ntokenizer: tokenizers/fed-2013\n')
     facts = [
@@ -523,6 +525,8 @@ def test_the_examples_of_help_run(
             assert code == 0, err
     if name in ("pretrain", "tokenize", "contamination"):
         pretraining_inputs(tmp_path)
+    if name == "contamination":
+        ahf.add_base(tmp_path / "bases" / "fin-2013", "acme/fin", knowledge_end="2013-12-31", evidence="its maker")
     if name == "verify":
         base_of_speeches(encoder, tmp_path / "data")
     commands = examples(name)

@@ -23,6 +23,7 @@ from adapterhub_fin.plugin.overrides import override
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.recipe.schedule import Schedule
+from adapterhub_fin.recipe.tokenize_recipe import NewTokenizer, TokenizeRecipe
 
 # What YAML 1.1 reads as something else than the text, or can't read at all.
 TRAPS = [
@@ -202,3 +203,11 @@ def test_a_path_with_a_hash_and_a_label_of_digits_reach_the_corpus() -> None:
     options: Any = extensions().options(descriptions.Corpus, choice.name, choice.options)
     assert (options.path, options.label, options.text) == (Path("runs #2/rows.csv"), "no", ("title", "01"))
     assert (options.split, options.license) == ("01234567", "null")
+
+
+def test_a_mapping_takes_the_place_of_a_path() -> None:
+    path = {"files": "a.jsonl", "until": "2013-12-31", "tokenizer": "tokenizers/fed"}
+    recipe = TokenizeRecipe.read(path, ["tokenizer.train=8192"])
+    assert isinstance(recipe.tokenizer, NewTokenizer) and recipe.tokenizer.train == 8192
+    with pytest.raises(BadRecipe, match="there is no option 'trian'; did you mean train"):
+        TokenizeRecipe.read(path, ["tokenizer.trian=8192"])
