@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin.engine.data.shards.day_ends import DayEnds
@@ -32,6 +32,13 @@ def columns(draw: st.DrawFn) -> list[Any]:
 
 
 @settings(max_examples=int(os.environ.get("AHF_CASES", "200")), deadline=None)
+@example(  # a midnight in the named zone alone, then one in its own alone: neither zone has all
+    cells=[
+        datetime(2010, 1, 1, 16, tzinfo=timezone(timedelta(hours=-8))),
+        datetime(2010, 1, 2, tzinfo=ZoneInfo("Asia/Kolkata")),
+    ],
+    zone="UTC",
+)
 @given(cells=columns(), zone=st.sampled_from([None, "America/New_York", "UTC", "Asia/Kolkata"]))
 def test_one_by_one_as_all_at_once(cells: list[Any], zone: str | None) -> None:
     values = [moment(cell) for cell in cells]

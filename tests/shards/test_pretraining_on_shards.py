@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import adapterhub_fin as ahf
+from adapterhub_fin.engine.pretraining.shard_cut import read_shards
 from adapterhub_fin.errors import BadRecipe, Corrupted, LookAhead
+from adapterhub_fin.recipe.pretrain_recipe import PretrainRecipe
 from adapterhub_fin_registry.model.manifest import Knowledge
 
 START = datetime(2010, 1, 1, 12, tzinfo=UTC)
@@ -197,3 +200,22 @@ def test_damaged_shards_are_refused_before_training(shards: ahf.TokenShards) -> 
     path.write_bytes(path.read_bytes()[:-2] + b"\x01\x00")
     with pytest.raises(Corrupted, match="shard-00000.bin is not what the index says"):
         ahf.preview_pretrain(recipe("acme/shards", shards=str(shards.folder)))
+
+
+def test_a_base_goes_on_after_the_instant_at_which_the_one_before_ended(shards: ahf.TokenShards) -> None:
+    given = PretrainRecipe.model_validate(recipe("acme/on", shards=str(shards.folder)))
+    end = np.sort(shards.available_at)[len(shards) // 2]
+    cut = read_shards(given, end.item().replace(tzinfo=UTC))
+    later = np.flatnonzero(shards.available_at > end)
+    read = np.concatenate([documents.numbers for documents in cut.documents.values()])
+    assert sorted(read.tolist()) == later.tolist()
+
+
+def test_the_first_instant_after_the_cut_is_look_ahead(decoder: Path, tmp_path: Path) -> None:
+    instants = ["2010-03-01T12:00:00Z", "2010-03-02T12:00:00Z", "2010-04-01T00:00:00Z"]  # not all midnights, so no days
+    lines = [{"text": text(day), "available_at": instant} for day, instant in enumerate(instants)]
+    (tmp_path / "late.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = {"files": tmp_path / "late.jsonl", "until": "2010-04-01", "tokenizer": decoder}
+    late = ahf.tokenize(given, tmp_path / "late")
+    with pytest.raises(LookAhead, match="hold text of up to 2010-04-01T00:00:00Z"):
+        read_shards(PretrainRecipe.model_validate(recipe("acme/late", shards=str(late.folder))), None)
