@@ -42,8 +42,8 @@ def train_in_processes(
     Raises AssertionError with the end of standard error if the processes fail.
     """
     task, result_path = folder / "task.json", folder / "result.json"
-    asked = {"recipe": recipe, "registry": str(registry), "result": str(result_path), "resume": resume, "kill": kill}
-    task.write_text(json.dumps(asked, default=str))
+    request = {"recipe": recipe, "registry": str(registry), "result": str(result_path), "resume": resume, "kill": kill}
+    task.write_text(json.dumps(request, default=str))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     if accelerate is not None:
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(accelerate)]

@@ -135,7 +135,7 @@ def test_a_day_is_on_a_side_only_where_it_is_so_in_every_time_zone(tmp_path: Pat
 
 
 def test_a_fact_has_the_day_that_is_given(tmp_path: Path) -> None:
-    """A day and an instant of that day are one event, and the last day of a year is none of the next."""
+    # A day and an instant of that day are one event, and the last day of a year is none of the next.
     rows = [
         {"available_at": "2012-12-31"},
         {"available_at": "2012-12-31T20:00:00Z", "text": "That day it was ___."},
@@ -240,7 +240,7 @@ def test_wordings_of_one_event_count_once() -> None:
 
 
 def test_wordings_are_each_normalised_and_their_mean_taken() -> None:
-    """A long wording is unlikely as a whole, and a second one says nothing new: of both the mean counts."""
+    # A long wording is unlikely as a whole, and a second one says nothing new: of both the mean counts.
     values = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 0.5], [1.0, 0.0]])
 
     def side(wordings: int, shift: float) -> Side:
@@ -269,7 +269,7 @@ def test_a_trend_is_taken_out_of_events_that_depend_on_time_alone() -> None:
 
 
 def asked_of(*families: str, events: int = 40, streak: int = 1, apart: bool = False, **options: Any) -> Side:
-    """A side of families with one propensity and one answer an event, and events of their own where they are apart."""
+    # A side of families with one propensity and one answer an event, and events of their own where they are apart.
     rng = np.random.default_rng(5)
     answers = np.repeat(rng.integers(2, size=events), streak)[:events]
     recall = np.repeat(rng.normal(size=events), streak)[:events]

@@ -20,7 +20,7 @@ SMITH = "Every man lives by exchanging, and becomes in some measure a merchant."
 
 
 def with_row(available_at: str) -> dict[str, Any]:
-    """The rows of a day each, and one more."""
+    """Return the rows of a day each, and one more."""
     return {**DATED, "data": [*dated_rows(), {"text": "One more row.", "available_at": available_at}]}
 
 
@@ -72,7 +72,7 @@ def test_a_date_without_a_zone_is_refused() -> None:
 
 @pytest.fixture
 def declared(tmp_path: Path) -> dict[str, Any]:
-    """A corpus of text whose date is stated for all of it."""
+    """Return a corpus of text whose date is stated for all of it."""
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "smith.txt").write_text(SMITH)
     return {"name": "text", "path": str(tmp_path / "book"), "knowledge_end": "1776-12-31", "evidence": "title page"}
@@ -110,7 +110,7 @@ def test_a_mixture_with_a_corpus_that_nobody_dates_is_refused(declared: dict[str
 
 
 def test_a_copy_that_is_dated_later_is_a_row_of_its_own_date() -> None:
-    """A text in two corpora is read where it comes early; the late copy is in no part before its date."""
+    # A text in two corpora is read where it comes early; the late copy is in no part before its date.
     early, late = dated_rows()[:170], [{**row, "available_at": "2010-07-05T12:00:00+00:00"} for row in dated_rows()[:9]]
     parts = ({**DATED, "data": early}, {**DATED, "data": late})
     once, twice = (ahf.preview_pretrain(mixed(*parts, test_until=until)) for until in (None, "2010-07-31"))

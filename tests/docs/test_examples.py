@@ -234,6 +234,6 @@ def test_a_page_names_commands_and_options_that_there_are(page: Path) -> None:
                 if isinstance(given[0], click.Option) and not given[0].is_flag and "=" not in word:
                     next(rest, None)
             elif isinstance(command, click.Group) and re.fullmatch("[a-z][a-z-]*", word):
-                found = command.get_command(context, word)
-                assert found is not None, " ".join(words)
-                command = found
+                subcommand = command.get_command(context, word)
+                assert subcommand is not None, " ".join(words)
+                command = subcommand

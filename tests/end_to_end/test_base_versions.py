@@ -381,7 +381,7 @@ def test_one_vintage_after_the_other_is_in_memory(vintages: list[Version]) -> No
 
 
 def test_adapters_on_two_vintages_stay_apart(vintages: list[Version]) -> None:
-    """A merge, a pool and a load say in a sentence which vintage each adapter is of."""
+    # A merge, a pool and a load say in a sentence which vintage each adapter is of.
     for number, name in ((1, "acme/a"), (2, "acme/b")):
         train_on(f"acme/fin@{number}", name)
     first, second = (f"acme/fin \\({vintage.digest[:19]}\\)" for vintage in vintages[:2])
@@ -469,7 +469,7 @@ def test_a_yanked_base_is_named_with_its_reason(stored: Store, caplog: pytest.Lo
 
 
 def test_a_date_goes_through_three_generations(stored: Store, tmp_path: Path) -> None:
-    """A base that goes on from an asserted one is asserted, however well its own text is dated."""
+    # A base that goes on from an asserted one is asserted, however well its own text is dated.
     first = stored(knowledge={"corpus:given": KnownAt(END, "asserted", "its card")})
     later = END + timedelta(days=365)
     inputs = {"base": known_of_version(first), "corpus:speeches": KnownAt(later, "observed", "available_at")}

@@ -128,11 +128,11 @@ def test_the_twin_with_later_facts_is_told_from_the_strict_base(twins: Twins) ->
     assert leaky.verdict == "knows of what came after its end", leaky.sentence
     assert blank.verdict == "no power" and "recalls even facts from before its end" in blank.sentence
     # How many masks there are gives away the option of two tokens, of which the masked model then says nothing by date.
-    told = OPTIONS if twins.kind == "causal" else OPTIONS[:2]
+    recalled = OPTIONS if twins.kind == "causal" else OPTIONS[:2]
     for side in (strict.before, leaky.after):
         assert side.p == pytest.approx(1 / 60)
         for fact in side.facts:
-            assert fact.right == (fact.options[fact.answer] in told)
+            assert fact.right == (fact.options[fact.answer] in recalled)
     assert strict.uneven == (0 if twins.kind == "causal" else 120)
     assert bool(strict.note) == (twins.kind == "masked") == ("options differ" in strict.note)
     assert strict.after.interval is not None and strict.after.interval[0] < 0 < strict.after.interval[1]

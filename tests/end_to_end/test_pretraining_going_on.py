@@ -32,7 +32,7 @@ STILL = {"max_steps": 1, "learning_rate": 1e-12, "weight_decay": 0.0}
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A tokenizer with a token for masking, as many of models that write on have one."""
+    """Return a tokenizer with a token for masking, as many models that write on have one."""
     planned = ahf.preview_pretrain(base_recipe(), registry=ahf.Registry(tmp_path_factory.mktemp("tokenizer")))
     assert planned.tokenizer.add_special_tokens({"mask_token": "[MASK]"}) == 1
     return planned.tokenizer

@@ -28,7 +28,7 @@ PLAN = base_recipe(
 
 @cache
 def uninterrupted(folder: Path) -> tuple[ahf.Pretrained, int]:
-    """A run that nobody kills, and the number of its moments."""
+    """Return a run that nobody kills, and the number of its moments."""
     registry = ahf.Registry(folder / "whole")
     return ahf.pretrain(PLAN, registry=registry), count_moments(PLAN, folder / "counted")
 

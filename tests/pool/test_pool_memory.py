@@ -122,7 +122,7 @@ def test_the_loads_of_versions_are_counted_for_those_loaded_last(
 
 
 def test_what_a_resident_keeps_of_its_manifest_is_counted(stock: Any, encoder: Path) -> None:
-    """What is parsed of it takes more memory than a small adapter, and no answer needs it."""
+    # What is parsed of it takes more memory than a small adapter, and no answer needs it.
     from adapterhub_fin.engine.pool.queueing import Kind
 
     pool = ahf.pool(encoder, registry=stock)

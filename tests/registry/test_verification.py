@@ -257,7 +257,7 @@ def contents(read: Mapping[str, Any]) -> dict[str, bytes]:
 def test_files_are_read_beside_the_heap_and_a_forks_writes_stay_its_own(
     registry: Registry, make_folder: Any, make_manifest: Any
 ) -> None:
-    """A server keeps such bytes for long; on the heap they would hold the pages of all that was freed around them."""
+    # A server keeps such bytes for long; on the heap they would hold the pages of all that was freed around them.
     version = registry.add(
         make_folder(1, {"notes.md": b"# notes", "empty.txt": b""}), make_manifest(), name="acme/tone"
     )

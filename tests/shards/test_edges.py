@@ -28,7 +28,7 @@ def dated(texts: Iterable[str], day: str = DAY) -> Rows:
 
 
 def word_tokenizer(folder: Path, vocabulary: dict[str, int]) -> Path:
-    """A tokenizer whose tokens are words; of an x it makes nothing."""
+    """Return a tokenizer whose tokens are words; of an x it makes nothing."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -129,7 +129,7 @@ def test_near_duplicates_are_found_across_shards(written: Written, decoder: Path
 
 
 def synthetic(*shared: tuple[np.ndarray, slice], seed: int) -> np.ndarray:
-    """A signature of its own that has parts of others."""
+    """Return a signature of its own that has parts of others."""
     hashes = np.random.default_rng(seed).integers(0, 1 << 32, PERMUTATIONS, np.uint64)
     for other, part in shared:
         hashes[part] = other[part]
@@ -137,7 +137,7 @@ def synthetic(*shared: tuple[np.ndarray, slice], seed: int) -> np.ndarray:
 
 
 def test_those_that_share_most_are_compared_where_many_share_a_little(tmp_path: Path) -> None:
-    """A text that many others begin with shares a band with all of them, and is a copy of the last."""
+    # A text that many others begin with shares a band with all of them, and is a copy of the last.
     seen, (_, rows) = SeenTexts(tmp_path / "texts", "near", 0.8), _bands(0.8)
     first = synthetic(seed=0)
     for row in range(COMPARED + 20):
@@ -173,7 +173,7 @@ def test_texts_are_alike_from_the_very_share_on(tmp_path: Path) -> None:
 
 
 def test_midnights_with_a_zone_are_read_as_all_of_them_say(written: Written, decoder: Path, tmp_path: Path) -> None:
-    """A time at 16:00 in the last row makes instants of the midnights before it."""
+    # A time at 16:00 in the last row makes instants of the midnights before it.
     days = ["2013-12-30T00:00:00-05:00", "2013-12-31T00:00:00-05:00"]
     for dates, end in (
         (days, "2014-01-01T04:59:59.999999+00:00"),

@@ -139,7 +139,7 @@ def test_the_manifest_s_facts_are_those_of_the_text(rows: Path, tmp_path: Path, 
     ("until", "kind"), [(UNTIL, "asserted"), ("2010-04-15", "asserted"), ("2010-03-20", "observed")]
 )
 def test_of_a_mixture_the_weakest_evidence_goes_through(rows: Path, tmp_path: Path, until: str, kind: str) -> None:
-    """The stated date is the latest up to the cut, or dated rows are later, or its rows are not in the cut."""
+    # The stated date is the latest up to the cut, or dated rows are later, or its rows are not in the cut.
     stated = {**STATED, "knowledge_end": "2010-03-31T18:00:00Z"}
     (tmp_path / "undated.jsonl").write_text("".join(json.dumps({"text": f"Rate {day}."}) + "\n" for day in range(20)))
     parts = [
@@ -156,6 +156,7 @@ def test_of_a_mixture_the_weakest_evidence_goes_through(rows: Path, tmp_path: Pa
     assert of_shards.cut.known.kind == kind
     assert (STATED["evidence"] in of_shards.cut.known.evidence) == (kind == "asserted")
     assert shards.tokenizer_known is not None and shards.tokenizer_known.kind == kind
+    assert bool(shards.stated) == (kind == "asserted"), "a date from after the cut is not recorded"
 
 
 def test_a_tokenizer_that_is_trained_on_asserted_text_is_asserted(rows: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.train_tokenizer import train_tokenizer
 from adapterhub_fin.engine.data.shards.documents import Document
-from adapterhub_fin.engine.data.shards.tokenizer_sample import sampled
+from adapterhub_fin.engine.data.shards.tokenizer_sample import _priority, sampled
 from adapterhub_fin.errors import BadCorpus, BadRecipe, Corrupted, Refused
 
 Rows = list[dict[str, Any]]
@@ -90,8 +91,9 @@ def test_a_sample_is_bounded_in_order_and_depends_on_its_texts_alone(
     rows = [document.row for document in drawn]
     assert rows == sorted(rows) and drawn
     assert sum(len(document.text) for document in drawn) <= limit or len(drawn) == 1
-    if sum(map(len, texts)) <= limit:
-        assert drawn == documents
+    order = sorted(documents, key=lambda document: (_priority(document.text, seed), document.row))
+    within = [total <= limit for total in accumulate(len(document.text) for document in order)]
+    assert rows == sorted(document.row for document in order[: max(1, sum(within))]), "none after the first too many"
     moved = [Document(row + others, text, at) for row, text in enumerate(texts)]
     assert [document.text for document in sampled(moved, limit, seed)] == [document.text for document in drawn]
     assert list(sampled(documents, None, seed)) == documents

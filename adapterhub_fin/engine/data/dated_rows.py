@@ -51,8 +51,8 @@ class DatedRows:
 
     def known(self, seen: Sequence[int]) -> dict[str, KnownAt]:
         """Return when the last of the rows `seen` of each corpus was available; corpora without any are left out."""
-        known = {source.name: source.known(self.available, seen) for source in self.sources}
-        return {name: each for name, each in known.items() if each is not None}
+        dated = {source.name: source.known(self.available, seen) for source in self.sources}
+        return {name: each for name, each in dated.items() if each is not None}
 
 
 def read_dated(choice: CorpusChoice) -> DatedRows:
@@ -61,9 +61,10 @@ def read_dated(choice: CorpusChoice) -> DatedRows:
     Of a mixture the text, the date and the column `repeat` alone are read, so that its corpora may have other columns.
     Raises BadCorpus for rows without a text or without a date: a base is dated by its rows.
     """
-    parts = [_read(part, times) for part, times in _parts(choice)]
+    choices = _parts(choice)
+    parts = [_read(part, times) for part, times in choices]
     tables = [table for _, table, _ in parts] if choice.name != MIXTURE else _alike([part[:2] for part in parts])
-    sources, start, names = [], 0, _numbered([part.name for part, _ in _parts(choice)])
+    sources, start, names = [], 0, _numbered([part.name for part, _ in choices])
     for name, (rows, table, _) in zip(names, parts, strict=True):
         declared = None if "available_at" in rows.table.column_names else rows.known
         sources.append(Source(name, range(start, start + len(table)), declared))
@@ -83,9 +84,9 @@ def read_dated(choice: CorpusChoice) -> DatedRows:
     )
 
 
-def weakest(known: Iterable[KnownAt]) -> KnownAt:
+def weakest(inputs: Iterable[KnownAt]) -> KnownAt:
     """Return the latest of several dates, known as well as the weakest of them, with the evidence of both."""
-    listed = list(known)
+    listed = list(inputs)
     last, kind = max(listed, key=lambda each: each.at), min((each.kind for each in listed), key=WEAKEST.index)
     evidence = dict.fromkeys([last.evidence, next(each.evidence for each in listed if each.kind == kind)])
     return KnownAt(last.at, kind, last.evidence if last.kind == kind else "; ".join(evidence))

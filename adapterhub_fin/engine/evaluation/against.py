@@ -93,10 +93,9 @@ def _against_shards(version: Version, recorded: Corpus, corpora: Sequence[str | 
     """Compare a base's record with the token shards of a folder, and its tokenizer with theirs."""
     from adapterhub_fin.engine.data.shards.token_shards import TokenShards  # with numpy
 
-    [folder] = corpora if len(corpora) == 1 else [None]
-    if folder is None or isinstance(folder, Mapping):
+    if len(corpora) != 1 or isinstance(corpora[0], Mapping):
         raise BadRecipe(f"{version.reference} was trained on the token shards of one folder: give that folder")
-    shards = TokenShards(folder)
+    shards = TokenShards(corpora[0])
     shards.verify()
     dates = [at.replace(tzinfo=UTC) for at in shards.available_at.tolist()]
     if recorded.available is not None:

@@ -103,12 +103,12 @@ def read_cut(recipe: PretrainRecipe, after: datetime | None, rows: DatedRows | N
     if recipe.test_until is not None:
         parts["test"] = _later(recipe, choice, available)
     splits = {split: read.table.select(indices) for split, indices in parts.items()}
-    known = read.known(seen)
+    by_corpus = read.known(seen)
     span = [min(available[row] for row in seen), max(available[row] for row in seen)]
     record = _record(choice, read, seen, parts, span)
-    inputs = {f"corpus:{name}": each for name, each in known.items()}
+    inputs = {f"corpus:{name}": each for name, each in by_corpus.items()}
     trained = weakest(read.known(parts["train"]).values())
-    return TextCut(record, weakest(known.values()), splits, trained, inputs)
+    return TextCut(record, weakest(by_corpus.values()), splits, trained, inputs)
 
 
 def _later(recipe: PretrainRecipe, choice: CorpusChoice, available: Sequence[datetime]) -> list[int]:

@@ -160,8 +160,7 @@ class Repositories:
         others = sorted({reference.partition("@")[0] for reference in orphans} - {repository.name})
         if not others:
             return
-        named = [name for name in others if self._is_seen(name, may_see)]
-        parts = named[:_NAMED]
+        parts = [name for name in others if self._is_seen(name, may_see)][:_NAMED]
         if more := len(others) - len(parts):
             parts.append(f"{more:,} more")
         raise HubError(
